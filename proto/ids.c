@@ -1,0 +1,54 @@
+#include "proto/ids.h"
+
+#include <stdint.h>
+#include <string.h>
+
+static bool is_id_character(char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+	       c == '_' || c == '.' || c == ':' || c == '-';
+}
+
+bool id_is_valid(const char *bytes, size_t len)
+{
+	if (len == 0 || len > ID_BYTES_MAX)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (!is_id_character(bytes[i]))
+			return false;
+	}
+	return true;
+}
+
+bool id_set(struct id *id, const char *bytes, size_t len)
+{
+	id->text[0] = '\0';
+	if (!id_is_valid(bytes, len))
+		return false;
+	memcpy(id->text, bytes, len);
+	id->text[len] = '\0';
+	return true;
+}
+
+bool glob_matches(const char *pattern, size_t pattern_len, const char *text, size_t text_len)
+{
+	/* Greedy with one step back: only the last star ever needs to take more. */
+	size_t p = 0, t = 0, star = SIZE_MAX, star_text = 0;
+	while (t < text_len) {
+		if (p < pattern_len && pattern[p] == '*') {
+			star = p++;
+			star_text = t;
+		} else if (p < pattern_len && (pattern[p] == '?' || pattern[p] == text[t])) {
+			p++;
+			t++;
+		} else if (star != SIZE_MAX) {
+			p = star + 1;
+			t = ++star_text;
+		} else {
+			return false;
+		}
+	}
+	while (p < pattern_len && pattern[p] == '*')
+		p++;
+	return p == pattern_len;
+}
