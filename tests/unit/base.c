@@ -16,6 +16,7 @@
 #include "proto/base/crc32c.h"
 #include "proto/base/fd.h"
 #include "proto/base/journal.h"
+#include "proto/base/secret_file.h"
 #include "proto/base/utf8.h"
 
 static void crc32c_gives_the_published_check_values(void **state)
@@ -131,6 +132,58 @@ static void journal_limit_counts_what_it_holds_back(void **state)
 	assert_int_equal(suppressed, 2);
 }
 
+static void secret_is_looked_up_among_credentials_then_beside_the_configuration(void **state)
+{
+	(void)state;
+	char path[64];
+	unsetenv("CREDENTIALS_DIRECTORY");
+	assert_int_equal(secret_file_path("/a/token", "/etc/x.yaml", path, sizeof(path)), 0);
+	assert_string_equal(path, "/a/token");
+	assert_int_equal(secret_file_path("token", "/etc/s/x.yaml", path, sizeof(path)), 0);
+	assert_string_equal(path, "/etc/s/token");
+	assert_int_equal(secret_file_path("token", NULL, path, sizeof(path)), 0);
+	assert_string_equal(path, "token");
+	setenv("CREDENTIALS_DIRECTORY", "/run/c", 1);
+	assert_int_equal(secret_file_path("token", "/etc/s/x.yaml", path, sizeof(path)), 0);
+	assert_string_equal(path, "/run/c/token");
+	unsetenv("CREDENTIALS_DIRECTORY");
+	assert_int_equal(secret_file_path("", NULL, path, sizeof(path)), -EINVAL);
+	assert_int_equal(secret_file_path("token", "/etc/s/x.yaml", path, 5), -ENAMETOOLONG);
+}
+
+static void secret_loses_one_newline_and_must_not_be_empty(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *bytes;
+		size_t len;
+		int result;
+		const char *secret;
+	} cases[] = {
+		{"abc\n", 4, 0, "abc"},
+		{"abc", 3, 0, "abc"},
+		{"abc\n\n", 5, 0, "abc\n"},
+		{"\n", 1, -EINVAL, NULL},
+		{"", 0, -EINVAL, NULL},
+		{"a\0b", 3, -EINVAL, NULL},
+	};
+	char path[] = "/tmp/sightline-test-XXXXXX";
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	close(fd);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char *secret = NULL;
+		size_t len = 0;
+		assert_int_equal(
+			fd_write_file_atomically(path, cases[i].bytes, cases[i].len, 0600), 0);
+		assert_int_equal(secret_file_read(path, &secret, &len), cases[i].result);
+		if (cases[i].secret != NULL)
+			assert_string_equal(secret, cases[i].secret);
+		secret_free(secret, len);
+	}
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +193,9 @@ int main(void)
 		cmocka_unit_test(file_is_replaced_whole_and_read_back),
 		cmocka_unit_test(utf8_refuses_what_rfc_3629_refuses),
 		cmocka_unit_test(journal_limit_counts_what_it_holds_back),
+		cmocka_unit_test(
+			secret_is_looked_up_among_credentials_then_beside_the_configuration),
+		cmocka_unit_test(secret_loses_one_newline_and_must_not_be_empty),
 	};
 	return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
