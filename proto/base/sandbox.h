@@ -1,0 +1,128 @@
+/*
+ * The sandbox that a daemon puts itself into before it reads the first byte of a peer.
+ *
+ * The layers, each of which holds without the others:
+ *	no new privileges   exec can gain nothing
+ *	not dumpable        no core file, no ptrace and no /proc/PID/mem from the same user
+ *	limits              setrlimit, so that they can't be raised again; never a core file
+ *	files               Landlock: only the paths named, none without; no TCP unless named
+ *	calls               seccomp: only the system calls listed; any other kills the process
+ *
+ * A daemon calls sandbox_refuse_io_uring() before it makes a loop (daemon_init() does), opens all
+ * that it needs, and then calls sandbox_enter() once, while it has one thread: Landlock binds the
+ * calling thread and the threads that it makes later. There is no way back.
+ *
+ * What a kernel lacks is reported and never a silent gap: the caller decides whether that will do.
+ *
+ * In builds with the address or thread sanitizer the same filters hold, and besides them what the
+ * sanitizer's runtime needs (the table `sanitizer_calls` in sandbox_calls.c: reading /proc, and at
+ * exit the leak check's tracer); RLIMIT_AS is left out, because the sanitizer reserves terabytes of
+ * address space, and the process stays dumpable. sandbox_is_relaxed() tells tests.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+
+#include "proto/base/attributes.h"
+
+/* One row of an allow-list. The same call may stand in several rows: any that applies will do. */
+struct sandbox_call {
+	const char *name;   /* as in the kernel; one that this machine does not have is skipped */
+	const char *reason; /* why the process needs it */
+	int answer;         /* 0: allowed; else not made, and answered with this errno */
+	/* Only when (argument `index` & mask) == value. mask 0: whatever the arguments. */
+	unsigned int index;
+	uint64_t mask, value;
+};
+
+/* Conditions, to be written behind the reason: {"mmap", "heap", SANDBOX_WITHOUT(2, PROT_EXEC)}. */
+#define SANDBOX_IS(index_, value_) \
+	.index = (index_), .mask = UINT32_MAX, .value = (uint32_t)(value_)
+#define SANDBOX_WITHOUT(index_, bits_) .index = (index_), .mask = (bits_), .value = 0
+#define SANDBOX_WITH(index_, bits_) .index = (index_), .mask = (bits_), .value = (bits_)
+#define SANDBOX_ANSWER(errno_) .answer = (errno_)
+
+/* Rows for one purpose. */
+struct sandbox_group {
+	const char *purpose;
+	const struct sandbox_call *call;
+	size_t count;
+};
+
+/* What every daemon with a libuv loop needs once its sockets are open: no way to make a new one. */
+extern const struct sandbox_group sandbox_loop_calls[];
+extern const size_t sandbox_loop_calls_count;
+
+/* What starting and ending threads needs besides. */
+extern const struct sandbox_group sandbox_thread_calls;
+
+enum {
+	SANDBOX_READ = 1,  /* read files, list directories */
+	SANDBOX_WRITE = 2, /* write, create, rename and remove files and directories */
+};
+
+/* A file, or a directory with all below it. One that does not exist grants nothing. */
+struct sandbox_path {
+	const char *path;
+	unsigned int access;
+};
+
+struct sandbox_limit {
+	int resource; /* RLIMIT_… */
+	rlim_t value; /* soft and hard; a lower hard limit that exists already stays */
+};
+
+struct sandbox {
+	const struct sandbox_group *group;
+	size_t group_count;
+	/* What a call that no row lists does: 0 kills the process, else it fails with this errno.*/
+	int otherwise;
+	const struct sandbox_path *path;
+	size_t path_count;
+	bool may_bind_tcp, may_connect_tcp;
+	const struct sandbox_limit *limit;
+	size_t limit_count;
+};
+
+enum sandbox_layer {
+	SANDBOX_LAYER_NO_NEW_PRIVILEGES,
+	SANDBOX_LAYER_NOT_DUMPABLE,
+	SANDBOX_LAYER_LIMITS,
+	SANDBOX_LAYER_FILES,
+	SANDBOX_LAYER_TCP,
+	SANDBOX_LAYER_CALLS,
+	SANDBOX_LAYER_COUNT,
+};
+
+struct sandbox_report {
+	struct {
+		bool holds;
+		char detail[96]; /* "Landlock ABI 6", or what is missing and why */
+	} layer[SANDBOX_LAYER_COUNT];
+};
+
+enum sandbox_result {
+	SANDBOX_COMPLETE = 0,
+	SANDBOX_INCOMPLETE = 1, /* entered, but a layer does not hold: see the report */
+};
+
+/*
+ * Answers io_uring's calls with ENOSYS from now on (and sets no-new-privileges): libuv tries them
+ * when it makes a loop, even when told not to. 0, or -errno where there is no seccomp.
+ */
+_must_check_ int sandbox_refuse_io_uring(void);
+
+/* enum sandbox_result, or -errno when the description itself can't be applied. */
+_must_check_ int sandbox_enter(const struct sandbox *sandbox, struct sandbox_report *report);
+
+/* "no new privileges", "files", … */
+const char *sandbox_layer_name(enum sandbox_layer layer);
+
+/* The names of the layers that do not hold, separated by ", ". */
+void sandbox_missing_layers(const struct sandbox_report *report, char *text, size_t size);
+
+/* Whether this build relaxes the sandbox for a sanitizer. */
+bool sandbox_is_relaxed(void);
