@@ -17,7 +17,7 @@
 
 enum {
 	WS_WRITE_BYTES = 64 * 1024,              /* one write to the socket, at most */
-	WS_FRAME_HEAD_BYTES_MAX = 10,            /* of an unmasked frame */
+	WS_FRAME_HEAD_BYTES_MAX = 4,             /* of an unmasked frame of that size */
 	WS_FRAGMENT_BYTES = WS_WRITE_BYTES - 16, /* payload of one frame, at most */
 };
 

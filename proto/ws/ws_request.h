@@ -20,6 +20,27 @@ enum { WS_REQUEST_HEAD_BYTES_MAX = 8 * 1024, WS_REQUEST_FIELDS_MAX = 64 };
 
 struct ws_request;
 
+/* ---- reading a head ---- */
+
+struct ws_request *ws_request_new(void); /* NULL: no memory */
+void ws_request_free(struct ws_request *request);
+
+enum ws_feed_result {
+	WS_FEED_MORE = 0,
+	WS_FEED_COMPLETE = 1,
+	WS_FEED_REFUSED = 2, /* ws_request_refusal() is the HTTP status to answer with */
+};
+
+/*
+ * Takes the next bytes of the connection. `consumed` is how many of them belong to the head; what
+ * is behind a complete head is not looked at.
+ */
+_must_check_ enum ws_feed_result ws_request_feed(
+	struct ws_request *request, const void *bytes, size_t len, size_t *consumed);
+unsigned int ws_request_refusal(const struct ws_request *request);
+
+/* ---- what it says ---- */
+
 /* Whether the request asks to become a WebSocket (version 13, with a proper key). */
 bool ws_request_is_upgrade(const struct ws_request *request);
 

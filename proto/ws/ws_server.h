@@ -46,7 +46,6 @@ struct ws_server_config {
 	size_t max_queued_bytes;      /* for each peer */
 	uint64_t head_timeout_ms;     /* 0: 10,000 */
 	uint64_t answer_timeout_ms;   /* 0: 10,000 */
-	size_t max_message_bytes;     /* of a peer's message; longer ones close with 1009 */
 };
 
 struct ws_server_handler {
@@ -105,24 +104,27 @@ void ws_exchange_refuse(
 	struct ws_exchange *exchange, unsigned int status, const char *code, const char *message);
 
 struct ws_peer_handler {
-	/* The 101 is on its way; sending is possible. */
+	/* The answer to the upgrade is on its way. */
 	void (*on_open)(struct ws_peer *peer);
-	/* A whole message. Borrowed until return. */
-	void (*on_message)(
-		struct ws_peer *peer, enum ws_message_type type, const uint8_t *bytes, size_t len);
+	/* The peer began to send a message. Its bytes are dropped: this is for observing only. */
+	void (*on_data)(struct ws_peer *peer);
 	/* The queue has fallen below its low mark after the peer was congested. */
 	void (*on_writable)(struct ws_peer *peer);
-	/* It is over, whoever ended it. `code` as the peer sent it; 0: none. Last callback. */
+	/*
+	 * It is over, whoever ended it; the last callback, also when on_open never came. `code` as
+	 * the peer sent it; 0: none.
+	 */
 	void (*on_closed)(struct ws_peer *peer, uint16_t code);
 };
 
 /*
- * Ends the exchange by making it a WebSocket. `subprotocol` is what to answer, NULL for none.
- * 0; or -EPROTO (not an upgrade request) or -ENOMEM: the exchange was answered with a status, and
- * none of the handler's functions will be called.
+ * Ends the exchange by making it a WebSocket. `subprotocol` is what to answer, NULL for none; it
+ * must outlive the peer. Sending may begin at once; on_open comes from the loop.
+ * 0 with the peer; or -EPROTO (not an upgrade request) or -ENOMEM: the exchange was answered with a
+ * status, and none of the handler's functions will be called.
  */
 _must_check_ int ws_exchange_upgrade(struct ws_exchange *exchange, const char *subprotocol,
-	const struct ws_peer_handler *handler, void *owner);
+	const struct ws_peer_handler *handler, void *owner, struct ws_peer **out);
 
 /* ---- peers ---- */
 
