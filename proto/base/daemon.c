@@ -3,9 +3,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 
 #include "proto/base/clock.h"
 #include "proto/base/journal.h"
+#include "proto/base/sandbox.h"
 
 enum { STOP_DEADLINE_MS = 10000 };
 
@@ -71,6 +73,9 @@ int daemon_init(struct daemon *daemon, const char *program)
 	r = notify_open(&daemon->notify);
 	if (r < 0)
 		return r;
+	r = sandbox_refuse_io_uring();
+	if (r < 0)
+		journal(LOG_WARNING, "no seccomp filter on this kernel: %s", strerror(-r));
 	r = uv_loop_init(&daemon->loop);
 	if (r < 0)
 		return r;

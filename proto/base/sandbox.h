@@ -15,7 +15,7 @@
  * What a kernel lacks is reported and never a silent gap: the caller decides whether that will do.
  *
  * In builds with the address or thread sanitizer the same filters hold, and besides them what the
- * sanitizer's runtime needs (the table `sanitizer_calls` in sandbox_calls.c: reading /proc, and at
+ * sanitizer's runtime needs (sandbox_sanitizer_calls in sandbox_calls.c: reading /proc, and at
  * exit the leak check's tracer); RLIMIT_AS is left out, because the sanitizer reserves terabytes of
  * address space, and the process stays dumpable. sandbox_is_relaxed() tells tests.
  */
@@ -28,7 +28,24 @@
 
 #include "proto/base/attributes.h"
 
-/* One row of an allow-list. The same call may stand in several rows: any that applies will do. */
+/* Builds with a sanitizer need a little more: see above. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANDBOX_FOR_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANDBOX_FOR_SANITIZER 1
+#endif
+#endif
+#ifndef SANDBOX_FOR_SANITIZER
+#define SANDBOX_FOR_SANITIZER 0
+#endif
+
+/*
+ * One row of a list of calls, written with designators:
+ *	{.name = "mmap", .reason = "heap", SANDBOX_WITHOUT(2, PROT_EXEC)}
+ * The same call may stand in several rows, in any groups: it is allowed when one that allows it
+ * applies; rows that only answer count for calls that no row allows.
+ */
 struct sandbox_call {
 	const char *name;   /* as in the kernel; one that this machine does not have is skipped */
 	const char *reason; /* why the process needs it */
@@ -36,13 +53,15 @@ struct sandbox_call {
 	/* Only when (argument `index` & mask) == value. mask 0: whatever the arguments. */
 	unsigned int index;
 	uint64_t mask, value;
+	bool own_pid; /* `value` is this process's id */
 };
 
-/* Conditions, to be written behind the reason: {"mmap", "heap", SANDBOX_WITHOUT(2, PROT_EXEC)}. */
 #define SANDBOX_IS(index_, value_) \
 	.index = (index_), .mask = UINT32_MAX, .value = (uint32_t)(value_)
 #define SANDBOX_WITHOUT(index_, bits_) .index = (index_), .mask = (bits_), .value = 0
 #define SANDBOX_WITH(index_, bits_) .index = (index_), .mask = (bits_), .value = (bits_)
+#define SANDBOX_IS_NULL(index_) .index = (index_), .mask = UINT64_MAX, .value = 0
+#define SANDBOX_OWN_PID(index_) .index = (index_), .mask = UINT32_MAX, .own_pid = true
 #define SANDBOX_ANSWER(errno_) .answer = (errno_)
 
 /* Rows for one purpose. */
@@ -58,6 +77,9 @@ extern const size_t sandbox_loop_calls_count;
 
 /* What starting and ending threads needs besides. */
 extern const struct sandbox_group sandbox_thread_calls;
+
+/* Applied by sandbox_enter() itself in builds with a sanitizer; empty in others. */
+extern const struct sandbox_group sandbox_sanitizer_calls;
 
 enum {
 	SANDBOX_READ = 1,  /* read files, list directories */
