@@ -22,7 +22,7 @@ static int fail_at(struct yaml_error *error, const char *path, yaml_mark_t mark,
 int yaml_fail(struct yaml_error *error, const struct yaml_tree *tree, const yaml_node_t *at,
 	const char *format, ...)
 {
-	char text[YAML_ERROR_BYTES];
+	char text[YAML_ERROR_BYTES / 2]; /* the other half is for the path */
 	va_list args;
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
