@@ -256,6 +256,21 @@ int channel_send(struct channel *channel, const void *frames, size_t len)
 	return CHANNEL_OK;
 }
 
+void channel_send_last(struct channel *channel, const void *frames, size_t len)
+{
+	if (channel->closing || channel->flushing_to_close || enqueue(channel, frames, len) < 0)
+		return;
+	if (channel->ended) {
+		ssize_t n = send(channel->fd, channel->out.data + channel->out_start,
+			channel_queued_bytes(channel), MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n > 0)
+			channel->out_start += (size_t)n;
+	} else if (!channel->waiting_writable &&
+		   !uv_is_active((uv_handle_t *)&channel->flush_soon)) {
+		uv_idle_start(&channel->flush_soon, channel_on_idle);
+	}
+}
+
 int channel_send_pieces(struct channel *channel, const void *head, size_t head_len,
 	const void *body, size_t body_len)
 {

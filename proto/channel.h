@@ -95,6 +95,12 @@ _must_check_ int channel_send(struct channel *channel, const void *frames, size_
 _must_check_ int channel_send_pieces(struct channel *channel, const void *head, size_t head_len,
 	const void *body, size_t body_len);
 
+/*
+ * The last word before channel_close_after_flush(), above the cap; also from within on_end when the
+ * peer broke the framing: then what the socket takes at once. Best effort.
+ */
+void channel_send_last(struct channel *channel, const void *frames, size_t len);
+
 /* Whether something still waits to be sent; on_drained will then come. */
 bool channel_is_congested(struct channel *channel);
 size_t channel_queued_bytes(const struct channel *channel);

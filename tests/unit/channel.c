@@ -24,6 +24,8 @@ struct fixture {
 	unsigned int frames, drained, ends;
 	enum channel_end end;
 	unsigned int pause_after;
+	const uint8_t *last_word; /* sent from within on_end */
+	size_t last_word_len;
 };
 
 static void fixture_on_frame(struct channel *channel, const uint8_t *body, size_t len)
@@ -45,6 +47,8 @@ static void fixture_on_end(struct channel *channel, enum channel_end end)
 	struct fixture *f = channel->owner;
 	f->ends++;
 	f->end = end;
+	if (f->last_word != NULL)
+		channel_send_last(channel, f->last_word, f->last_word_len);
 }
 
 static const struct channel_handler handler = {
@@ -227,6 +231,21 @@ static void close_after_flush_sends_what_is_queued_first(void **state)
 	assert_memory_equal(got, frame, sizeof(frame));
 }
 
+static void last_word_reaches_a_peer_that_broke_the_framing(void **state)
+{
+	struct fixture *f = *state;
+	static const uint8_t bomb[] = {0xff, 0xff, 0xff, 0xff};
+	static const uint8_t last[] = {1, 0, 0, 0, 'x'};
+	f->last_word = last;
+	f->last_word_len = sizeof(last);
+	peer_sends(f, bomb, sizeof(bomb));
+	turn(f);
+	assert_int_equal(f->end, CHANNEL_END_FRAME_TOO_LONG);
+	uint8_t got[sizeof(last)];
+	assert_int_equal(read(f->peer, got, sizeof(got)), sizeof(last));
+	assert_memory_equal(got, last, sizeof(last));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -239,6 +258,7 @@ int main(void)
 		TEST(queue_is_capped_and_drained_comes_after_congestion),
 		TEST(pieces_behind_a_full_socket_are_sent_completely),
 		TEST(close_after_flush_sends_what_is_queued_first),
+		TEST(last_word_reaches_a_peer_that_broke_the_framing),
 	};
 	return cmocka_run_group_tests_name("channel", tests, NULL, NULL);
 }
