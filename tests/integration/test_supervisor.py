@@ -2,10 +2,12 @@
 
 import json
 import os
+import pathlib
 import select
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -50,6 +52,13 @@ while True:
         connection.close()
 '''
 WATCHDOG_S = 1.0
+
+
+@pytest.fixture
+def tmp_path():
+    """Shorter than pytest's own: a Unix socket's path may have 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="sl-") as path:
+        yield pathlib.Path(path)
 
 
 @pytest.fixture
