@@ -157,6 +157,7 @@ int unix_listener_start(
 	uv_timer_init(loop, &listener->retry);
 	listener->poll.data = listener;
 	listener->retry.data = listener;
+	listener->handles_open = 2;
 	listener_wait(listener);
 	return 0;
 }
@@ -171,7 +172,11 @@ void unix_listener_released(struct unix_listener *listener)
 static void listener_on_closed(uv_handle_t *handle)
 {
 	struct unix_listener *listener = handle->data;
+	if (--listener->handles_open > 0)
+		return;
 	listener->fd = fd_close(listener->fd);
+	if (listener->on_closed != NULL)
+		listener->on_closed(listener);
 }
 
 void unix_listener_close(struct unix_listener *listener)
@@ -179,6 +184,6 @@ void unix_listener_close(struct unix_listener *listener)
 	if (listener->closing || listener->fd < 0)
 		return;
 	listener->closing = true;
-	uv_close((uv_handle_t *)&listener->retry, NULL);
+	uv_close((uv_handle_t *)&listener->retry, listener_on_closed);
 	uv_close((uv_handle_t *)&listener->poll, listener_on_closed);
 }

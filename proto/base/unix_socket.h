@@ -41,12 +41,15 @@ struct unix_listener {
 		struct unix_listener *listener, int fd, const struct peer_credentials *peer);
 	/* accept() failed with something that is not the peer's doing (EMFILE, ENFILE, ENOMEM). */
 	void (*on_error)(struct unix_listener *listener, int error);
+	/* After unix_listener_close(), from the loop: the memory may go. May be NULL. */
+	void (*on_closed)(struct unix_listener *listener);
 	bool closing;
+	unsigned int handles_open;
 };
 
 /* Takes the listening descriptor. 0 or -errno (the descriptor is closed then). */
 _must_check_ int unix_listener_start(
 	struct unix_listener *listener, uv_loop_t *loop, int fd, unsigned int max_connections);
 void unix_listener_released(struct unix_listener *listener);
-/* Stops accepting and closes; the handles close with the next turn of the loop. */
+/* Stops accepting and closes; the handles close with the next turn of the loop (on_closed). */
 void unix_listener_close(struct unix_listener *listener);
