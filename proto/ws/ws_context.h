@@ -18,6 +18,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <uv.h>
 
 #include "proto/base/attributes.h"
@@ -26,8 +27,8 @@ struct ws_context;
 
 struct ws_context_config {
 	unsigned int max_connections;
-	const char
-		*ca_file; /* PEM; trusted by clients instead of the system's store. May be NULL */
+	bool server_only;    /* no ws_client, no ws_get: the certificate store is not loaded */
+	const char *ca_file; /* PEM; what clients trust instead of the system's store; or NULL */
 };
 
 /* 0, -ENOMEM, -EMFILE when RLIMIT_NOFILE is too low, or -ENOTSUP without the libuv plugin. */
