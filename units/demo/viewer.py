@@ -14,7 +14,7 @@ import time
 SIDE_BY_SIDE_MIN_COLUMNS = 100
 # How long a row waits for the other side before it is shown without it.
 WAIT_FOR_OTHER_SIDE_S = 0.4
-KIND_COLUMNS = 20
+KIND_COLUMNS = 22
 WITHHELD = "· withheld from this role"
 
 RESET, DIM, BOLD = "\x1b[0m", "\x1b[2m", "\x1b[1m"
@@ -69,15 +69,15 @@ class Column:
 
     def __init__(self, width):
         self.width = width
-        self._kind, self._text, self._event_id = "", "", ""
+        self._kind, self._text = "", ""
 
     def add(self, event):
         payload, kind = json.loads(event.payload), event.kind
         piece = streamed_text(payload, kind)
         if piece is None:
-            return self.flush() + [Line(event.event_id, kind, gist(payload))]
-        lines = self.flush() if kind != self._kind else []
-        self._kind, self._event_id = kind, event.event_id
+            return self.flush(event.event_id) + [Line(event.event_id, kind, gist(payload))]
+        lines = self.flush(event.event_id) if kind != self._kind else []
+        self._kind = kind
         self._text += piece
         room = max(self.width - KIND_COLUMNS, 20)
         while True:
@@ -93,9 +93,10 @@ class Column:
                 break
         return [line for line in lines if line.text.strip()]
 
-    def flush(self):
-        kind, text, event_id = self._kind, self._text, self._event_id
-        self._kind, self._text, self._event_id = "", "", ""
+    def flush(self, event_id):
+        """What is left of a streamed text; it belongs to the event that ends it."""
+        kind, text = self._kind, self._text
+        self._kind, self._text = "", ""
         return [Line(event_id, kind, printable(text))] if text.strip() else []
 
 
@@ -105,6 +106,7 @@ class Worker:
     def __init__(self, width):
         self.columns = {role: Column(width) for role in ("operator", "viewer")}
         self.order = {}  # event id -> place in the operator's stream
+        self.ids = []  # by place
         self.seen_at = []  # by place
         self.lines = {"operator": {}, "viewer": {}}  # place -> [Line]
         self.passed = {"operator": -1, "viewer": -1}  # newest place that this side has reached
@@ -135,7 +137,8 @@ class Terminal:
         _, width = self._geometry()
         worker = self.workers.setdefault(worker_id, Worker(width))
         if role == "operator":
-            worker.order[event.event_id] = len(worker.seen_at)
+            worker.order[event.event_id] = len(worker.ids)
+            worker.ids.append(event.event_id)
             worker.seen_at.append(time.monotonic())
         else:
             worker.viewer_ids.add(event.event_id)
@@ -159,12 +162,9 @@ class Terminal:
         """Shows what is due. `finish` shows everything that is there."""
         now = time.monotonic()
         for worker_id, worker in self.workers.items():
-            if finish:
-                for role, column in worker.columns.items():
-                    for line in column.flush():
-                        place = worker.order[line.event_id]
-                        worker.lines[role].setdefault(place, []).append(line)
-            while worker.shown < len(worker.seen_at):
+            if finish and worker.ids:
+                self._finish(worker_id, worker)
+            while worker.shown < len(worker.ids):
                 place = worker.shown
                 waited = now - worker.seen_at[place] > WAIT_FOR_OTHER_SIDE_S
                 if not (finish or waited or worker.passed["viewer"] >= place):
@@ -173,22 +173,28 @@ class Terminal:
                 worker.shown += 1
         self.out.flush()
 
+    def _finish(self, worker_id, worker):
+        """The rest of streamed texts, at the newest place."""
+        for role, column in worker.columns.items():
+            for line in column.flush(worker.ids[-1]):
+                worker.lines[role].setdefault(len(worker.ids) - 1, []).append(line)
+        if worker.shown == len(worker.ids) and any(worker.lines.values()):
+            self._show_place(worker_id, worker, len(worker.ids) - 1)
+
     def _show_place(self, worker_id, worker, place):
-        left = worker.lines["operator"].pop(place, [])
-        right = worker.lines["viewer"].pop(place, [])
-        for shown in [p for p in worker.lines["viewer"] if p < place]:
-            right = worker.lines["viewer"].pop(shown) + right  # it came after its row was shown
-        ids = {event_id for event_id, p in worker.order.items() if p == place} if left else set()
-        withheld = bool(left) and not right and not ids & worker.viewer_ids
+        """One place's rows, and before them what came after its own row was shown."""
+        left, right = ([line for p in sorted(lines) if p <= place for line in lines.pop(p)]
+                       for lines in (worker.lines["operator"], worker.lines["viewer"]))
+        withheld = bool(left) and not right and worker.ids[place] not in worker.viewer_ids
         side_by_side, width = self._geometry()
         self._heading(worker_id, side_by_side, width)
         for i in range(max(len(left), len(right))):
             a = left[i] if i < len(left) else None
             b = right[i] if i < len(right) else None
             if side_by_side:
-                self._row(self._cell(a, width), self._cell(b, width, withheld and i == 0))
+                self._row(self._cell(a, width), self._cell(b, width, withheld))
             else:
-                self._alternating(a, b, width, withheld and i == 0)
+                self._alternating(a, b, width, withheld)
 
     def _row(self, left, right):
         self.out.write(f"{left} {self._style('│', DIM)} {right}".rstrip() + "\n")
@@ -210,7 +216,7 @@ class Terminal:
         if line is None:
             text = WITHHELD if withheld else ""
             return self._style(f"{text:<{width}}", DIM)
-        kind = line.kind[: KIND_COLUMNS - 2].ljust(KIND_COLUMNS)
+        kind = printable(line.kind)[: KIND_COLUMNS - 2].ljust(KIND_COLUMNS)
         room = width - KIND_COLUMNS
         text = line.text if len(line.text) <= room else line.text[: room - 1] + "…"
         return self._style(kind, self._colour(line.kind)) + text.ljust(room)
