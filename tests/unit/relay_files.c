@@ -141,7 +141,7 @@ static void key_file_is_64_hexadecimal_digits(void **state)
 	write_file(HASH "\n");
 	assert_int_equal(key_file_read(file, key), 0);
 	assert_int_equal(key[1], 0x11);
-	static const char *const wrong[] = {"00", HASH "00", HASH "\n\n", "xx" HASH};
+	static const char *const wrong[] = {"00", (HASH "00"), HASH "\n\n", ("xx" HASH)};
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
 		write_file(wrong[i]);
 		assert_int_equal(key_file_read(file, key), -EINVAL);

@@ -214,7 +214,7 @@ static void upgrade_works_wherever_the_head_is_cut(void **state)
 	for (size_t cut = 0; cut <= strlen(UPGRADE); cut += 1 + cut / 16) {
 		peer_sends(f, UPGRADE, cut);
 		turn(f);
-		peer_sends(f, UPGRADE + cut, strlen(UPGRADE) - cut);
+		peer_sends(f, &UPGRADE[cut], strlen(UPGRADE) - cut);
 		WAIT_UNTIL(f, f->exchange != NULL);
 		const struct ws_request *request = ws_exchange_request(f->exchange);
 		assert_string_equal(ws_request_path(request), "/v1/events/ws");
