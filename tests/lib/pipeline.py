@@ -21,6 +21,7 @@ import tempfile
 import threading
 
 import ws
+from follower import Follower
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 START_DEADLINE_S = 60
@@ -197,6 +198,10 @@ class Pipeline:
         return ws.Client(self.client_url(worker_id, cursor, runtime_id),
                          token=self.info["tokens"].get(role) if role else None,
                          subprotocols=[] if plain else ["sightline.v1"], **options)
+
+    def follow(self, worker_id, role="operator", cursor=None, **options):
+        """A client that comes back with its last cursor whatever ends its session."""
+        return Follower(lambda at: self.observe(worker_id, role, at, **options), cursor)
 
     def observe_runtime(self, path="/v1/events/ws", plain=False, subprotocol="sightline.v1",
                         **options):

@@ -185,6 +185,10 @@ class Client:
                 events.append(self._event(index))
         return events
 
+    def last_event(self):
+        """The frame that frame() returned last, as an Event."""
+        return self._event(self._taken - 1)
+
     def until_caught_up(self, deadline_s=None):
         """The events before the seam, in order."""
         first = self._taken
