@@ -119,6 +119,17 @@ class Machine:
                 f"{command}: {result.returncode}\n{result.stdout}{result.stderr}"
         return result
 
+    def spawn(self, *command):
+        """Starts inside, as root, with pipes for stdin and stdout, line by line."""
+        return subprocess.Popen(self.argv(*command), stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, bufsize=0)
+
+    def main_pid(self, unit):
+        return int(self.run("systemctl", "show", "--value", "-p", "MainPID", unit).stdout)
+
+    def is_active(self, unit):
+        return self.run("systemctl", "is-active", unit, check=False).stdout.strip() == "active"
+
     def journal(self, *units):
         arguments = [a for unit in units for a in ("--unit", unit)]
         return self.run("journalctl", "--no-pager", "--output=short", *arguments,
