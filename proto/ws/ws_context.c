@@ -18,6 +18,7 @@ enum {
 
 static const char system_ca_file[] = "/etc/ssl/certs/ca-certificates.crt";
 
+const char ws_client_protocol_name[] = "client";
 const char ws_raw_protocol_name[] = "raw";
 
 static const lws_retry_bo_t idle_policy = {
@@ -71,7 +72,7 @@ static int context_on_event(
 		if (link != NULL) {
 			assert(context->links > 0);
 			context->links--;
-			link->wsi = NULL;
+			link->wsi = wsi;
 			link->on_destroyed(link);
 		}
 		return 0;
@@ -89,8 +90,9 @@ static int context_on_event(
 }
 
 static const struct lws_protocols protocols[] = {
-	/* The first serves peers of servers, and clients; the second both ends of TLS pipes. */
-	{"sightline", context_on_event, 0, 0, 0, NULL, WS_WRITE_BYTES},
+	/* The first serves peers of servers. */
+	{"peer", context_on_event, 0, 0, 0, NULL, WS_WRITE_BYTES},
+	{ws_client_protocol_name, context_on_event, 0, 0, 0, NULL, WS_WRITE_BYTES},
 	{ws_raw_protocol_name, context_on_event, 0, 0, 0, NULL, WS_WRITE_BYTES},
 	{NULL, NULL, 0, 0, 0, NULL, 0},
 };

@@ -256,6 +256,9 @@ static void peer_on_destroyed(struct ws_link *link)
 {
 	struct ws_peer *peer = (struct ws_peer *)link;
 	struct ws_server *server = peer->server;
+	link->wsi = NULL;
+	peer->open = false;
+	peer->aborted = true;
 	DL_DELETE(server->peers, peer);
 	server->counters.peers--;
 	peer->handler->on_closed(peer, peer->peer_code);

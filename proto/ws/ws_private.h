@@ -24,7 +24,7 @@ struct ws_link {
 	/* Answers as a libwebsockets callback does: non-zero closes the connection. */
 	int (*on_event)(
 		struct ws_link *link, enum lws_callback_reasons reason, void *in, size_t len);
-	/* The connection no longer exists; last event. */
+	/* The connection is about to be freed; last event. */
 	void (*on_destroyed)(struct ws_link *link);
 };
 
@@ -53,7 +53,8 @@ void ws_log_setup_messages(bool on);
 struct lws_vhost *ws_context_add_tls_vhost(
 	struct ws_context *context, const char *certificate_file, const char *key_file);
 
-extern const char ws_raw_protocol_name[];
+/* Names of the handlers that a connection is bound to. */
+extern const char ws_client_protocol_name[], ws_raw_protocol_name[];
 
 /* Makes `link` the one that hears of this connection's events. */
 void ws_link_attach(struct ws_context *context, struct ws_link *link, struct lws *wsi);
