@@ -1,0 +1,102 @@
+#include "eventlogd/confine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "proto/base/journal.h"
+#include "proto/base/sandbox.h"
+
+static const struct sandbox_call socket_calls[] = {
+	{.name = "accept4", .reason = "publishers and readers; the only new sockets"},
+};
+
+static const struct sandbox_call file_calls[] = {
+	{.name = "openat", .reason = "segments; Landlock allows the log directory alone"},
+	{.name = "openat2", .reason = "as openat"},
+	{.name = "getdents64", .reason = "which segments there are"},
+	{.name = "newfstatat", .reason = "what a name in the directory is"},
+	{.name = "statx", .reason = "as newfstatat"},
+	{.name = "fstatfs", .reason = "free space; which file system"},
+	{.name = "statfs", .reason = "as fstatfs"},
+	{.name = "flock", .reason = "one writer a directory"},
+	{.name = "fcntl", .reason = "one writer a directory", SANDBOX_IS(1, F_OFD_SETLK)},
+	{.name = "fcntl", .reason = "one writer a directory", SANDBOX_IS(1, F_SETLK)},
+	{.name = "fcntl", .reason = "a second descriptor", SANDBOX_IS(1, F_DUPFD_CLOEXEC)},
+	{.name = "ioctl", .reason = "attributes on btrfs", SANDBOX_IS(1, FS_IOC_GETFLAGS)},
+	{.name = "ioctl", .reason = "no copy-on-write on btrfs", SANDBOX_IS(1, FS_IOC_SETFLAGS)},
+	{.name = "lseek", .reason = "directory streams start again"},
+	{.name = "pread64", .reason = "headers, footers, recovery"},
+	{.name = "preadv", .reason = "as pread64"},
+	{.name = "pwrite64", .reason = "headers, footers, marks"},
+	{.name = "pwritev", .reason = "appends"},
+	{.name = "pwritev2", .reason = "appends"},
+	{.name = "fallocate", .reason = "segments ahead of need; unused tails given back"},
+	{.name = "fdatasync", .reason = "durability"},
+	{.name = "fsync", .reason = "durability of names and headers"},
+	{.name = "renameat", .reason = "a spare becomes a segment"},
+	{.name = "renameat2", .reason = "as renameat"},
+	{.name = "unlinkat", .reason = "retention"},
+	{.name = "msync", .reason = "mapped segments"},
+	{.name = "mincore", .reason = "mapped segments"},
+	{.name = "fadvise64", .reason = "read-ahead"},
+};
+
+static const struct sandbox_group own_groups[] = {
+	{"connections", socket_calls, ARRAY_SIZE(socket_calls)},
+	{"the log directory", file_calls, ARRAY_SIZE(file_calls)},
+};
+
+enum { GROUPS_MAX = 16 };
+
+static size_t gather_groups(struct sandbox_group out[GROUPS_MAX])
+{
+	size_t count = 0;
+	for (size_t i = 0; i < sandbox_loop_calls_count; i++)
+		out[count++] = sandbox_loop_calls[i];
+	out[count++] = sandbox_thread_calls;
+	for (size_t i = 0; i < ARRAY_SIZE(own_groups); i++)
+		out[count++] = own_groups[i];
+	return count;
+}
+
+/* Connections and mapped segments need more than the usual soft limit. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		journal(LOG_WARNING, "can't raise the limit of open descriptors: %m");
+}
+
+int confine(const char *directory)
+{
+	struct sandbox_group groups[GROUPS_MAX];
+	const struct sandbox_path path = {directory, SANDBOX_READ | SANDBOX_WRITE};
+	const struct sandbox sandbox = {
+		.group = groups,
+		.group_count = gather_groups(groups),
+		/* A call that was not foreseen must not take the log down with it. */
+		.otherwise = EPERM,
+		.path = &path,
+		.path_count = 1,
+	};
+	struct sandbox_report report;
+	raise_descriptor_limit();
+	journal_use_stderr(); /* the journal's own way would make a socket later */
+	int r = sandbox_enter(&sandbox, &report);
+	if (r < 0) {
+		journal(LOG_ERR, "can't enter the sandbox: %s", strerror(-r));
+		return r;
+	}
+	if (r == SANDBOX_INCOMPLETE) {
+		char missing[256];
+		sandbox_missing_layers(&report, missing, sizeof(missing));
+		journal(LOG_WARNING, "this kernel lacks layers of the sandbox: %s", missing);
+	}
+	return 0;
+}

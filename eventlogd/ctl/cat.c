@@ -1,0 +1,206 @@
+/* eventlogctl cat: events straight from a log directory, without eventlogd. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "eventlogd/ctl/event_view.h"
+#include "eventlogd/ctl/finding_view.h"
+#include "eventlogd/ctl/verb.h"
+#include "eventlogd/log/reader.h"
+#include "proto/base/bytes.h"
+#include "proto/cursor.h"
+
+enum { PIECE_BYTES = 1024 * 1024 };
+
+struct options {
+	const char *after_cursor, *from;
+	struct option_list workers, kinds;
+	bool json;
+};
+
+static const char *const from_choices[] = {"keyframe", "oldest", NULL};
+
+static const struct option_row rows[] = {
+	{"worker", 'w', OPTION_LIST, offsetof(struct options, workers), "ID",
+		"Only this worker; may be given more than once.", NULL},
+	{"kind", 'k', OPTION_LIST, offsetof(struct options, kinds), "GLOB",
+		"Only kinds that match; may be given more than once.", NULL},
+	{"from", 0, OPTION_CHOICE, offsetof(struct options, from), "WHERE",
+		"Start at keyframe (of one worker) or oldest (default).", from_choices},
+	{"after-cursor", 0, OPTION_TEXT, offsetof(struct options, after_cursor), "CURSOR",
+		"Start behind this cursor.", NULL},
+	{"json", 'j', OPTION_FLAG, offsetof(struct options, json), NULL, "One JSON object a line.",
+		NULL},
+	{0},
+};
+
+/* False: told already. */
+static bool show_records(struct event_view *view, const struct reader_piece *piece)
+{
+	const uint8_t *bytes = piece->bytes;
+	size_t len = piece->len;
+	while (len > 0 && !view->is_broken) {
+		struct record record;
+		size_t size;
+		if (record_decode(bytes, len, &record, &size) != RECORD_OK) {
+			fputs("eventlogctl cat: a record changed while it was read\n", stderr);
+			return false;
+		}
+		bytes += size;
+		len -= size;
+		if (!event_view_selects(view, &record))
+			continue;
+		buf_reset(&view->line, PIECE_BYTES);
+		if (event_view_format(view, &record, &view->line) < 0) {
+			fputs("eventlogctl cat: out of memory\n", stderr);
+			return false;
+		}
+		event_view_write(view, view->line.data, view->line.len);
+	}
+	return true;
+}
+
+static bool show_gap(struct event_view *view, const struct reader_piece *piece, const char *reason)
+{
+	buf_reset(&view->line, PIECE_BYTES);
+	if (event_view_format_gap(view, piece->first, piece->last, reason, &view->line) < 0)
+		return false;
+	event_view_write(view, view->line.data, view->line.len);
+	return true;
+}
+
+static int show_all(struct event_view *view, struct reader *reader)
+{
+	while (!view->is_broken) {
+		struct reader_piece piece;
+		bool shown = true;
+		int r = reader_next(reader, PIECE_BYTES, &piece);
+		switch (r) {
+		case READER_RECORDS:
+			shown = show_records(view, &piece);
+			break;
+		case READER_END:
+			return EXIT_DONE;
+		case READER_OVERRUN:
+			fputs("eventlogctl cat: events were pruned before they were read\n",
+				stderr);
+			reader_skip_pruned(reader);
+			break;
+		case READER_GAP:
+			shown = show_gap(view, &piece, reader_gap_reason_name(piece.reason));
+			break;
+		case READER_CORRUPT:
+			shown = show_gap(view, &piece, "damaged");
+			break;
+		default:
+			fprintf(stderr, "eventlogctl cat: %s\n", strerror(-r));
+			return EXIT_FAILED;
+		}
+		if (!shown)
+			return EXIT_FAILED;
+	}
+	return EXIT_FAILED;
+}
+
+/* 0, or an exit code told already. */
+static int choose_start(const struct options *options, struct reader_start *start)
+{
+	*start = (struct reader_start){.from = READER_FROM_OLDEST};
+	if (options->after_cursor != NULL) {
+		start->from = READER_FROM_CURSOR;
+		if (options->from != NULL) {
+			fputs("eventlogctl cat: --from and --after-cursor exclude each other\n",
+				stderr);
+			return EXIT_USAGE;
+		}
+		if (!cursor_parse(
+			    options->after_cursor, strlen(options->after_cursor), &start->cursor)) {
+			fputs("eventlogctl cat: cursor_malformed: this is not a cursor\n", stderr);
+			return EXIT_FAILED;
+		}
+	}
+	if (options->from != NULL && strcmp(options->from, "keyframe") == 0) {
+		start->from = READER_FROM_KEYFRAME;
+		if (options->workers.count != 1) {
+			fputs("eventlogctl cat: --from keyframe needs exactly one --worker\n",
+				stderr);
+			return EXIT_USAGE;
+		}
+	}
+	return 0;
+}
+
+static int cat_view(
+	const struct options *options, struct log_view *view, const struct reader_start *start)
+{
+	static const char *const refusals[] = {
+		[READER_CURSOR_UNKNOWN] = "cursor_unknown: this log has no such position",
+		[READER_CURSOR_EXPIRED] = "cursor_expired: events after it are not retained",
+		[READER_WORKER_NOT_FOUND] = "worker_not_found: no such worker",
+	};
+	size_t lens[OPTION_LIST_MAX];
+	for (size_t i = 0; i < options->workers.count; i++)
+		lens[i] = strlen(options->workers.item[i]);
+	struct reader_selection selection = {options->workers.item, lens, options->workers.count};
+	if (selection.worker_count == 0)
+		selection = (struct reader_selection){0};
+	struct reader *reader;
+	int r = reader_open(&reader, view, &selection, start, false, NULL);
+	if (r != READER_OPENED) {
+		fprintf(stderr, "eventlogctl cat: %s\n", r < 0 ? strerror(-r) : refusals[r]);
+		return EXIT_FAILED;
+	}
+	struct log_ends ends;
+	struct event_view event_view;
+	log_view_ends(view, &ends);
+	event_view_init(&event_view, options->json, &options->kinds);
+	event_view.log = (uint32_t)ends.log_id[0] << 24 | (uint32_t)ends.log_id[1] << 16 |
+			 (uint32_t)ends.log_id[2] << 8 | ends.log_id[3];
+	int result = show_all(&event_view, reader);
+	event_view_flush(&event_view);
+	if (event_view.is_broken)
+		result = EXIT_FAILED;
+	event_view_free(&event_view);
+	reader_close(reader);
+	return result;
+}
+
+static int run(const struct verb *verb, int argc, char **argv)
+{
+	struct options options = {0};
+	int count;
+	int result = verb_parse(verb, &options, argc, argv, 1, &count);
+	if (result >= 0)
+		return result;
+	if (count == 0) {
+		fputs("eventlogctl cat: DIRECTORY is missing (try --help)\n", stderr);
+		return EXIT_USAGE;
+	}
+	struct reader_start start;
+	result = choose_start(&options, &start);
+	if (result != 0)
+		return result;
+	struct finding_view findings = {.who = "eventlogctl cat", .least = FINDING_DAMAGE};
+	const struct finding_sink sink = {finding_view_report, &findings};
+	struct log_view *view;
+	int r = log_view_open(&view, argv[0], NULL, &sink);
+	if (r < 0) {
+		fprintf(stderr, "eventlogctl cat: %s: %s\n", argv[0],
+			r == -ENOENT ? "no log there" : strerror(-r));
+		return EXIT_FAILED;
+	}
+	result = cat_view(&options, view, &start);
+	log_view_close(view);
+	return result;
+}
+
+const struct verb verb_cat = {
+	.name = "cat",
+	.arguments = "DIRECTORY",
+	.summary = "Show events straight from a log directory.",
+	.description =
+		"Works without eventlogd, and beside one: what was whole at the start is shown.",
+	.options = rows,
+	.run = run,
+};

@@ -1,0 +1,171 @@
+#include "eventlogd/ctl/connection.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/base/unix_socket.h"
+#include "proto/limits.h"
+
+enum { FIRST_RETRY_MS = 100, LAST_RETRY_MS = 2000, MAX_QUEUED_BYTES = 64 * 1024 * 1024 };
+
+static void connection_on_retry(uv_timer_t *timer)
+{
+	connection_start(timer->data);
+}
+
+static void connection_lost(struct connection *connection, const char *why)
+{
+	connection->welcomed = false;
+	connection->handler->on_lost(connection, why);
+	if (connection->stopping)
+		return;
+	uv_timer_start(&connection->retry, connection_on_retry, connection->retry_ms, 0);
+	connection->retry_ms *= 2;
+	if (connection->retry_ms > LAST_RETRY_MS)
+		connection->retry_ms = LAST_RETRY_MS;
+}
+
+static void connection_on_closed(struct channel *channel)
+{
+	struct connection *connection = channel->owner;
+	connection->channel_is_open = false;
+	connection->channel_is_closing = false;
+}
+
+static void close_channel(struct connection *connection)
+{
+	if (!connection->channel_is_open || connection->channel_is_closing)
+		return;
+	connection->channel_is_closing = true;
+	channel_close(&connection->channel, connection_on_closed);
+}
+
+static void connection_fail(struct connection *connection, const char *why)
+{
+	close_channel(connection);
+	connection_lost(connection, why);
+}
+
+static void connection_on_frame(struct channel *channel, const uint8_t *body, size_t len)
+{
+	struct connection *connection = channel->owner;
+	struct message message;
+	const char *why;
+	int r = message_decode(&connection->decoder, connection->peer, body, len, &message, &why);
+	if (r != MESSAGE_OK) {
+		connection_fail(connection, r == MESSAGE_MALFORMED ? why : strerror(-r));
+		return;
+	}
+	if (connection->welcomed) {
+		connection->handler->on_message(connection, &message);
+		return;
+	}
+	uint64_t version;
+	if (message.type != MESSAGE_WELCOME || !field_u64(&message.field[0], &version) ||
+		version != PROTOCOL_VERSION) {
+		connection_fail(connection, "the other side does not speak this protocol version");
+		return;
+	}
+	connection->welcomed = true;
+	connection->ever_welcomed = true;
+	connection->retry_ms = FIRST_RETRY_MS;
+	connection->handler->on_welcome(connection, &message.field[1]);
+}
+
+static void connection_on_drained(struct channel *channel)
+{
+	struct connection *connection = channel->owner;
+	if (connection->welcomed && connection->handler->on_drained != NULL)
+		connection->handler->on_drained(connection);
+}
+
+static void connection_on_end(struct channel *channel, enum channel_end end)
+{
+	struct connection *connection = channel->owner;
+	connection_fail(connection,
+		end == CHANNEL_END_ERROR ? strerror(-channel->error) : channel_end_name(end));
+}
+
+static const struct channel_handler channel_handler = {
+	connection_on_frame, connection_on_drained, connection_on_end};
+
+static int send_hello(struct connection *connection)
+{
+	_cleanup_buf_ struct buf frame = {0};
+	struct message_writer w;
+	message_begin(&w, &frame, MESSAGE_HELLO);
+	write_u64(&w, PROTOCOL_VERSION);
+	write_text(&w, connection->name);
+	int r = message_end(&w);
+	return r < 0 ? r : connection_send(connection, &frame);
+}
+
+int connection_init(struct connection *connection, uv_loop_t *loop, const char *path,
+	const char *name, enum message_sender peer, const struct connection_handler *handler,
+	void *owner)
+{
+	*connection = (struct connection){.handler = handler,
+		.owner = owner,
+		.loop = loop,
+		.path = path,
+		.name = name,
+		.peer = peer,
+		.retry_ms = FIRST_RETRY_MS};
+	int r = message_decoder_init(&connection->decoder);
+	if (r < 0)
+		return r;
+	r = uv_timer_init(loop, &connection->retry);
+	if (r < 0) {
+		message_decoder_free(&connection->decoder);
+		return r;
+	}
+	connection->retry.data = connection;
+	return 0;
+}
+
+void connection_start(struct connection *connection)
+{
+	if (connection->stopping)
+		return;
+	if (connection->channel_is_open) { /* its handles are not closed yet */
+		uv_timer_start(&connection->retry, connection_on_retry, 1, 0);
+		return;
+	}
+	int fd = unix_socket_connect(connection->path);
+	if (fd < 0) {
+		connection_lost(connection, strerror(-fd));
+		return;
+	}
+	struct channel_limits limits = {FRAME_BYTES_MAX, MAX_QUEUED_BYTES};
+	int r = channel_open(
+		&connection->channel, connection->loop, fd, &limits, &channel_handler, connection);
+	if (r < 0) {
+		connection_lost(connection, strerror(-r));
+		return;
+	}
+	connection->channel_is_open = true;
+	r = send_hello(connection);
+	if (r < 0)
+		connection_fail(connection, strerror(-r));
+}
+
+int connection_send(struct connection *connection, const struct buf *frames)
+{
+	return channel_send(&connection->channel, frames->data, frames->len);
+}
+
+void connection_stop(struct connection *connection)
+{
+	if (connection->stopping)
+		return;
+	connection->stopping = true;
+	connection->welcomed = false;
+	close_channel(connection);
+	uv_close((uv_handle_t *)&connection->retry, NULL);
+}
+
+void connection_free(struct connection *connection)
+{
+	message_decoder_free(&connection->decoder);
+}

@@ -1,0 +1,57 @@
+/*
+ * A connection from eventlogctl to one of eventlogd's sockets: HELLO, WELCOME, then messages.
+ *
+ * When it is lost the owner hears on_lost; unless the owner then calls connection_stop(), it is
+ * made again, at first after 100 ms and later every two seconds, and on_welcome comes again. A
+ * connection that could never be made is lost in the same way, with `ever_welcomed` false.
+ *
+ * Lifecycle: connection_init, connection_start, callbacks from the loop, connection_stop; the
+ * loop runs until its handles are closed, then connection_free.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "proto/channel.h"
+#include "proto/message.h"
+
+struct connection;
+
+struct connection_handler {
+	/* The map of WELCOME; borrowed until return. */
+	void (*on_welcome)(struct connection *connection, const msgpack_object *map);
+	void (*on_message)(struct connection *connection, const struct message *message);
+	void (*on_drained)(struct connection *connection); /* may be NULL */
+	/* `why` is for people. */
+	void (*on_lost)(struct connection *connection, const char *why);
+};
+
+struct connection {
+	const struct connection_handler *handler;
+	void *owner;
+	bool ever_welcomed;
+	bool welcomed; /* messages may be sent */
+
+	/* private */
+	uv_loop_t *loop;
+	const char *path, *name;
+	enum message_sender peer;
+	struct channel channel;
+	struct message_decoder decoder;
+	uv_timer_t retry;
+	uint64_t retry_ms;
+	bool channel_is_open, channel_is_closing, stopping;
+};
+
+/* `path` and `name` (told in HELLO) are borrowed. `peer`: FROM_PUBLISH or FROM_TAIL. 0 or -errno.
+ */
+_must_check_ int connection_init(struct connection *connection, uv_loop_t *loop, const char *path,
+	const char *name, enum message_sender peer, const struct connection_handler *handler,
+	void *owner);
+void connection_start(struct connection *connection);
+/* Sends complete frames, as channel_send() does. */
+_must_check_ int connection_send(struct connection *connection, const struct buf *frames);
+/* No more callbacks. Unsent bytes are dropped. */
+void connection_stop(struct connection *connection);
+void connection_free(struct connection *connection);

@@ -1,0 +1,146 @@
+#include "eventlogd/ctl/outbox.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "proto/message.h"
+
+static void drop_first(struct outbox *outbox)
+{
+	struct outbox_batch *batch = outbox->first;
+	outbox->first = batch->next;
+	if (outbox->unsent == batch)
+		outbox->unsent = batch->next;
+	if (outbox->first == NULL)
+		outbox->last = NULL;
+	outbox->batch_count--;
+	outbox->bytes -= batch->payloads.len;
+	buf_free(&batch->payloads);
+	free(batch);
+}
+
+void outbox_reset(struct outbox *outbox, uint64_t next_number, size_t batch_bytes)
+{
+	outbox_free(outbox);
+	outbox->next_number = next_number;
+	outbox->batch_bytes = batch_bytes < OUTBOX_BATCH_BYTES ? batch_bytes : OUTBOX_BATCH_BYTES;
+}
+
+void outbox_free(struct outbox *outbox)
+{
+	while (outbox->first != NULL)
+		drop_first(outbox);
+}
+
+uint64_t outbox_take_request_id(struct outbox *outbox)
+{
+	return ++outbox->last_request_id;
+}
+
+static struct outbox_batch *add_batch(struct outbox *outbox)
+{
+	struct outbox_batch *batch = calloc(1, sizeof(*batch));
+	if (batch == NULL)
+		return NULL;
+	batch->first_number = outbox->next_number;
+	if (outbox->last != NULL)
+		outbox->last->next = batch;
+	else
+		outbox->first = batch;
+	outbox->last = batch;
+	if (outbox->unsent == NULL)
+		outbox->unsent = batch;
+	outbox->batch_count++;
+	return batch;
+}
+
+static bool batch_takes(const struct outbox *outbox, const struct outbox_batch *batch, size_t len)
+{
+	return batch->request_id == 0 && batch->count < OUTBOX_BATCH_EVENTS &&
+	       (batch->count == 0 || batch->payloads.len + len <= outbox->batch_bytes);
+}
+
+int outbox_add(
+	struct outbox *outbox, const uint8_t *bytes, size_t len, uint64_t connection, uint64_t line)
+{
+	struct outbox_batch *batch = outbox->last;
+	if (batch == NULL || !batch_takes(outbox, batch, len)) {
+		batch = add_batch(outbox);
+		if (batch == NULL)
+			return -ENOMEM;
+	}
+	size_t offset = batch->payloads.len;
+	if (bytes != NULL) {
+		int r = buf_append(&batch->payloads, bytes, len);
+		if (r < 0)
+			return r;
+		outbox->bytes += len;
+	}
+	batch->event[batch->count++] = (struct outbox_event){
+		offset, bytes != NULL ? len : 0, line, connection, bytes == NULL};
+	outbox->next_number++;
+	return 0;
+}
+
+bool outbox_is_full(const struct outbox *outbox)
+{
+	return outbox->bytes >= OUTBOX_BYTES || outbox->batch_count >= OUTBOX_BATCHES;
+}
+
+bool outbox_is_empty(const struct outbox *outbox)
+{
+	return outbox->first == NULL;
+}
+
+uint64_t outbox_first_number(const struct outbox *outbox)
+{
+	return outbox->first != NULL ? outbox->first->first_number : outbox->next_number;
+}
+
+int outbox_next_frame(struct outbox *outbox, const char *worker_id, struct buf *frames)
+{
+	struct outbox_batch *batch = outbox->unsent;
+	if (batch == NULL || batch->count == 0)
+		return OUTBOX_NOTHING;
+	struct message_writer w;
+	message_begin(&w, frames, MESSAGE_PUBLISH);
+	write_u64(&w, outbox->last_request_id + 1);
+	write_text(&w, worker_id);
+	write_u64(&w, batch->first_number);
+	write_array(&w, batch->count);
+	for (uint32_t i = 0; i < batch->count; i++) {
+		const struct outbox_event *event = &batch->event[i];
+		write_array(&w, 2);
+		write_nil(&w);
+		if (event->is_nil)
+			write_nil(&w);
+		else
+			write_bin(&w, batch->payloads.data + event->offset, event->len);
+	}
+	int r = message_end(&w);
+	if (r < 0)
+		return r;
+	batch->request_id = outbox_take_request_id(outbox);
+	outbox->unsent = batch->next;
+	return OUTBOX_OK;
+}
+
+void outbox_rewind(struct outbox *outbox)
+{
+	for (struct outbox_batch *batch = outbox->first; batch != NULL; batch = batch->next)
+		batch->request_id = 0;
+	outbox->unsent = outbox->first;
+}
+
+struct outbox_batch *outbox_match(struct outbox *outbox, uint64_t request_id)
+{
+	struct outbox_batch *batch = outbox->first;
+	return batch != NULL && batch->request_id == request_id && request_id != 0 ? batch : NULL;
+}
+
+void outbox_acknowledged(struct outbox *outbox)
+{
+	assert(outbox->first != NULL);
+	drop_first(outbox);
+}

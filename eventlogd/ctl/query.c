@@ -1,0 +1,89 @@
+#include "eventlogd/ctl/query.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <uv.h>
+
+#include "eventlogd/ctl/connection.h"
+#include "eventlogd/ctl/verb.h"
+#include "proto/limits.h"
+
+struct asking {
+	const struct query *query;
+	struct connection connection;
+	int result;
+};
+
+static void asking_end(struct asking *asking, int result, const char *why)
+{
+	if (result != EXIT_DONE)
+		fprintf(stderr, "%s: %s: %s\n", asking->query->who, asking->query->socket, why);
+	asking->result = result;
+	connection_stop(&asking->connection);
+}
+
+static void ask(struct asking *asking)
+{
+	_cleanup_buf_ struct buf frame = {0};
+	int r = asking->query->write_request(asking->query->owner, &frame);
+	if (r == QUERY_DONE) {
+		asking_end(asking, EXIT_DONE, NULL);
+		return;
+	}
+	if (r == 0)
+		r = connection_send(&asking->connection, &frame);
+	if (r != 0)
+		asking_end(asking, EXIT_FAILED, strerror(r < 0 ? -r : ENOBUFS));
+}
+
+static void asking_on_welcome(struct connection *connection, const msgpack_object *map)
+{
+	(void)map;
+	ask(connection->owner);
+}
+
+static void asking_on_message(struct connection *connection, const struct message *message)
+{
+	struct asking *asking = connection->owner;
+	const char *text;
+	size_t len;
+	if (message->type == asking->query->reply_type) {
+		if (asking->query->on_reply(asking->query->owner, &message->field[1]))
+			ask(asking);
+		else
+			asking_end(asking, EXIT_FAILED, "the reply can't be understood");
+	} else if (message->type == MESSAGE_ERROR) {
+		char why[ERROR_TEXT_BYTES_MAX + 1] = "refused";
+		if (field_text(&message->field[2], &text, &len, ERROR_TEXT_BYTES_MAX))
+			snprintf(why, sizeof(why), "%.*s", (int)len, text);
+		asking_end(asking, EXIT_FAILED, why);
+	}
+}
+
+static void asking_on_lost(struct connection *connection, const char *why)
+{
+	asking_end(connection->owner, EXIT_FAILED, why);
+}
+
+static const struct connection_handler handler = {
+	asking_on_welcome, asking_on_message, NULL, asking_on_lost};
+
+int query_run(const struct query *query)
+{
+	struct asking asking = {.query = query, .result = EXIT_FAILED};
+	uv_loop_t loop;
+	int r = uv_loop_init(&loop);
+	if (r == 0)
+		r = connection_init(&asking.connection, &loop, query->socket, query->who, FROM_TAIL,
+			&handler, &asking);
+	if (r < 0) {
+		fprintf(stderr, "%s: %s\n", query->who, strerror(-r));
+		return EXIT_FAILED;
+	}
+	connection_start(&asking.connection);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	uv_loop_close(&loop);
+	connection_free(&asking.connection);
+	return asking.result;
+}

@@ -1,0 +1,147 @@
+/*
+ * eventlogd: the log of one runtime host.
+ *
+ * Reads: its configuration, at start; publish.sock, from workers (every byte is hostile; who they
+ * are is taken from the kernel); tail.sock, from wsgate and operators; the segments in its log
+ * directory, which may be damaged.
+ * May do: read and write that one directory, serve those two sockets. No network, no other file,
+ * no program.
+ * A compromised instance could reach the events of this runtime host, and nothing else.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "eventlogd/config.h"
+#include "eventlogd/confine.h"
+#include "eventlogd/server.h"
+#include "proto/base/fd.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, SOCKET_MODE = 0660 };
+
+static const char help[] =
+	"Usage: eventlogd --config FILE\n\n"
+	"Sightline's log daemon: takes events from workers, keeps them, and serves them to "
+	"readers.\n\n"
+	"Options:\n"
+	"      --config FILE  Configuration (eventlogd.yaml).\n"
+	"  -h, --help         Print this and exit.\n"
+	"      --version      Print the version and exit.\n\n"
+	"Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.\n";
+
+/* -1 to go on, else the exit code. */
+static int parse_options(int argc, char **argv, const char **config_path)
+{
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
+		{0},
+	};
+	int option;
+	*config_path = NULL;
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			*config_path = optarg;
+			break;
+		case 'h':
+			fputs(help, stdout);
+			return EXIT_DONE;
+		case 'v':
+			puts("eventlogd " SIGHTLINE_VERSION);
+			return EXIT_DONE;
+		default:
+			return EXIT_USAGE;
+		}
+	}
+	if (*config_path == NULL || optind != argc) {
+		fputs("eventlogd: --config FILE is needed, and nothing else (try --help)\n",
+			stderr);
+		return EXIT_USAGE;
+	}
+	return -1;
+}
+
+/* The inherited socket of this name, or one made at the configured path. -1: told already. */
+static int open_socket(struct daemon *daemon, const char *name, const char *path)
+{
+	int fd = inherited_fds_pick(&daemon->inherited, name);
+	if (fd >= 0)
+		return fd;
+	if (path == NULL) {
+		journal(LOG_ERR, "the socket \"%s\" is neither inherited nor configured", name);
+		return -1;
+	}
+	fd = unix_socket_listen(path, SOCKET_MODE);
+	if (fd < 0) {
+		journal(LOG_ERR, "can't listen on %s: %s", path,
+			fd == -EADDRINUSE ? "another process answers there" : strerror(-fd));
+		return -1;
+	}
+	return fd;
+}
+
+static void on_stop(struct daemon *daemon)
+{
+	server_stop(daemon->owner);
+}
+
+static int serve(struct daemon *daemon, struct server *server)
+{
+	daemon->owner = server;
+	daemon->on_stop = on_stop;
+	daemon_ready(daemon);
+	journal(LOG_INFO, "serving the log in %s", server->config->directory);
+	int r = daemon_run(daemon);
+	if (r < 0)
+		journal(LOG_WARNING, "stopped before everybody had been told");
+	return server_close(server) < 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int run(struct daemon *daemon, const struct config *config)
+{
+	static struct server server;
+	int publish_fd = open_socket(daemon, "publish", config->publish_socket);
+	int tail_fd = publish_fd < 0 ? -1 : open_socket(daemon, "tail", config->tail_socket);
+	inherited_fds_close_rest(&daemon->inherited);
+	if (tail_fd < 0 || confine(config->directory) < 0 ||
+		server_open(&server, daemon, config) < 0) {
+		fd_close(publish_fd);
+		fd_close(tail_fd);
+		return EXIT_FAILED;
+	}
+	int r = server_listen(&server, publish_fd, tail_fd);
+	if (r < 0) {
+		journal(LOG_ERR, "can't listen: %s", strerror(-r));
+		server_close(&server);
+		return EXIT_FAILED;
+	}
+	return serve(daemon, &server);
+}
+
+int main(int argc, char **argv)
+{
+	const char *config_path;
+	int result = parse_options(argc, argv, &config_path);
+	if (result >= 0)
+		return result;
+	struct config config;
+	struct yaml_error error;
+	if (config_read(&config, config_path, &error) < 0) {
+		fprintf(stderr, "%s\n", error.text);
+		return EXIT_USAGE;
+	}
+	static struct daemon daemon;
+	int r = daemon_init(&daemon, "eventlogd");
+	if (r < 0) {
+		fprintf(stderr, "eventlogd: can't start: %s\n", strerror(-r));
+		config_free(&config);
+		return EXIT_FAILED;
+	}
+	result = run(&daemon, &config);
+	daemon_close(&daemon);
+	config_free(&config);
+	return result;
+}

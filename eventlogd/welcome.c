@@ -1,0 +1,49 @@
+#include "eventlogd/welcome.h"
+
+#include "proto/limits.h"
+
+void log_id_format(const uint8_t log_id[16], char out[33])
+{
+	static const char digits[] = "0123456789abcdef";
+	for (int i = 0; i < 16; i++) {
+		out[2 * i] = digits[log_id[i] >> 4];
+		out[2 * i + 1] = digits[log_id[i] & 15];
+	}
+	out[32] = '\0';
+}
+
+int welcome_write(struct buf *out, const struct server *server)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} limits[] = {
+		{"max_event_bytes", server->config->max_event_bytes},
+		{"max_frame_bytes", FRAME_BYTES(server->config->max_event_bytes)},
+		{"max_batch_events", BATCH_EVENTS_MAX},
+		{"max_json_depth", JSON_DEPTH_MAX},
+		{"max_id_bytes", ID_BYTES_MAX},
+	};
+	struct log_ends ends;
+	log_view_ends(server->view, &ends);
+	char log_id[33];
+	log_id_format(ends.log_id, log_id);
+
+	struct message_writer w;
+	message_begin(&w, out, MESSAGE_WELCOME);
+	write_u64(&w, PROTOCOL_VERSION);
+	write_map(&w, 4);
+	write_text(&w, "log_id");
+	write_text(&w, log_id);
+	write_text(&w, "epoch");
+	write_u64(&w, ends.epoch);
+	write_text(&w, "durability");
+	write_text(&w, durability_name((enum durability)server->config->durability));
+	write_text(&w, "limits");
+	write_map(&w, ARRAY_SIZE(limits));
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		write_text(&w, limits[i].name);
+		write_u64(&w, limits[i].value);
+	}
+	return message_end(&w);
+}
