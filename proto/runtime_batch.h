@@ -72,16 +72,18 @@ struct runtime_diagnostic {
 	int64_t retry_after_ms; /* -1: not said */
 };
 
+struct runtime_hello {
+	uint64_t heartbeat_s, max_lifetime_s; /* 0: not said */
+	bool has_oldest, has_newest;
+	struct cursor oldest, newest;
+};
+
 struct runtime_item {
 	enum runtime_item_kind kind;
 	union {
 		struct runtime_event event;
 		struct runtime_diagnostic diagnostic;
-		struct {
-			uint64_t heartbeat_s, max_lifetime_s; /* 0: not said */
-			bool has_oldest, has_newest;
-			struct cursor oldest, newest;
-		} hello;
+		struct runtime_hello hello;
 		struct cursor cursor; /* of caught_up and bookmark */
 	};
 };

@@ -269,6 +269,9 @@ enum ws_feed_result ws_request_feed(
 		.on_message_complete = request_on_message_complete,
 	};
 	assert(!request->complete && request->refusal == 0);
+	*consumed = 0;
+	if (len == 0)
+		return WS_FEED_MORE; /* to the library no bytes would mean the end of the stream */
 	size_t room = WS_REQUEST_HEAD_BYTES_MAX - request->head_bytes;
 	size_t given = len < room ? len : room;
 	size_t used = http_parser_execute(&request->parser, &settings, bytes, given);
