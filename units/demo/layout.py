@@ -99,7 +99,8 @@ class Layout:
 
     def _secrets(self):
         state_path = self.directory / "state.json"
-        if state_path.exists():
+        self.was_used = state_path.exists()
+        if self.was_used:
             state = json.loads(state_path.read_text())
         else:
             state = {"runtime_token": secrets.token_urlsafe(32), "tokens": {}, "entries": []}

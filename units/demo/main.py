@@ -8,7 +8,9 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import sys
+import time
 
 from feed import FIRST_EVENT_DEADLINE_S, Feed, FeedFailed, read_lines
 from layout import DEMO_DIR, ROLES, Layout, private_directory
@@ -55,15 +57,15 @@ def parse_arguments():
     return options
 
 
-def worker_ids(files):
+def worker_ids(files, suffix):
     """One id a file: its name, made of what an id may be made of, and told apart."""
     taken = {}
     for file in files:
         stem = re.sub(r"[^A-Za-z0-9_.:-]", "-", pathlib.Path(file).stem)[:100] or "worker"
-        name, number = stem, 1
+        name, number = stem + suffix, 1
         while name in taken:
             number += 1
-            name = f"{stem}-{number}"
+            name = f"{stem}-{number}{suffix}"
         taken[name] = file
     return taken
 
@@ -165,7 +167,9 @@ async def show(terminal):
 
 async def demonstrate(options, layout, supervisor, terminal):
     """Feeds and shows. With --once returns the exit code; otherwise goes on until cancelled."""
-    workers = {} if options.no_feed else worker_ids(options.files or [SAMPLE])
+    # A log that was used before has workers of these names already.
+    suffix = time.strftime("-%Y%m%dT%H%M%S") if layout.was_used else ""
+    workers = {} if options.no_feed else worker_ids(options.files or [SAMPLE], suffix)
     describe(terminal, layout, supervisor, workers)
     if not workers:
         await asyncio.Event().wait()
@@ -255,6 +259,8 @@ def main():
             sys.exit(f"demo: {directory} is in use by another demo")
         except OSError as error:
             sys.exit(f"demo: {error}")
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"demo: {' '.join(error.cmd)} failed: {error.stderr.strip()}")
         try:
             code = asyncio.run(supervise(options, layout))
         finally:
