@@ -122,8 +122,8 @@ bool field_text(const msgpack_object *field, const char **text, size_t *len, siz
 {
 	if (field->type != MSGPACK_OBJECT_STR || field->via.str.size > max_len)
 		return false;
-	const char *bytes = field->via.str.ptr;
 	size_t size = field->via.str.size;
+	const char *bytes = size != 0 ? field->via.str.ptr : "";
 	if (size != 0 && memchr(bytes, '\0', size) != NULL)
 		return false;
 	if (!utf8_is_valid((const uint8_t *)bytes, size))
@@ -135,17 +135,21 @@ bool field_text(const msgpack_object *field, const char **text, size_t *len, siz
 
 bool field_bytes(const msgpack_object *field, const uint8_t **bytes, size_t *len)
 {
+	const char *start;
+	uint32_t size;
 	if (field->type == MSGPACK_OBJECT_STR) {
-		*bytes = (const uint8_t *)field->via.str.ptr;
-		*len = field->via.str.size;
-		return true;
+		start = field->via.str.ptr;
+		size = field->via.str.size;
+	} else if (field->type == MSGPACK_OBJECT_BIN) {
+		start = field->via.bin.ptr;
+		size = field->via.bin.size;
+	} else {
+		return false;
 	}
-	if (field->type == MSGPACK_OBJECT_BIN) {
-		*bytes = (const uint8_t *)field->via.bin.ptr;
-		*len = field->via.bin.size;
-		return true;
-	}
-	return false;
+	/* The library gives NULL for an empty one. */
+	*bytes = (const uint8_t *)(size != 0 ? start : "");
+	*len = size;
+	return true;
 }
 
 bool field_array(const msgpack_object *field, const msgpack_object **items, uint32_t *count)

@@ -64,7 +64,8 @@ const char *message_name(enum message_type type);
 
 /*
  * Reading fields. Each answers false when the field is not of that type or range; outputs are set
- * only on success. Texts are checked to be UTF-8 and free of NUL.
+ * only on success. Texts are checked to be UTF-8 and free of NUL. An empty text or run of bytes is
+ * not NULL.
  */
 bool field_is_nil(const msgpack_object *field);
 bool field_u64(const msgpack_object *field, uint64_t *out);
