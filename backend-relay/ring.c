@@ -91,14 +91,15 @@ int ring_push(struct ring *ring, const void *element)
 	return 0;
 }
 
-static struct cursor position_before(const struct ring *ring, uint64_t index)
+struct cursor ring_position_before(const struct ring *ring, uint64_t index)
 {
+	assert(index >= ring->first && index <= ring->end);
 	return index == ring->first ? ring->floor : slot_at(ring, index - 1)->position;
 }
 
 struct cursor ring_head(const struct ring *ring)
 {
-	return position_before(ring, ring->end);
+	return ring_position_before(ring, ring->end);
 }
 
 /* Whether b may stand after a in one history. */
@@ -123,11 +124,23 @@ enum ring_find ring_find_after(const struct ring *ring, const struct cursor *aft
 		else
 			low = middle + 1;
 	}
-	struct cursor before = position_before(ring, low);
+	struct cursor before = ring_position_before(ring, low);
 	if (!in_order(&before, after))
 		return RING_OTHER_HISTORY;
 	if (low < ring->end && !in_order(after, &slot_at(ring, low)->position))
 		return RING_OTHER_HISTORY;
 	*index = low;
 	return RING_FOUND;
+}
+
+bool ring_find_exactly(const struct ring *ring, const struct cursor *at, uint64_t *index)
+{
+	uint64_t found;
+	if (ring_find_after(ring, at, &found) != RING_FOUND)
+		return false;
+	struct cursor before = ring_position_before(ring, found);
+	if (before.sequence != at->sequence || before.epoch != at->epoch)
+		return false;
+	*index = found;
+	return true;
 }

@@ -52,8 +52,17 @@ void *ring_at(const struct ring *ring, uint64_t index);
 /* Drops the elements before `index`. */
 void ring_drop_before(struct ring *ring, uint64_t index);
 
+/* Where a reader stands before it takes `index`, in [first, end]. */
+struct cursor ring_position_before(const struct ring *ring, uint64_t index);
+
 /* The position of a reader that has taken everything. */
 struct cursor ring_head(const struct ring *ring);
+
+/*
+ * Whether `at` is exactly a position of this ring, the floor among them; then *index is what comes
+ * behind it.
+ */
+bool ring_find_exactly(const struct ring *ring, const struct cursor *at, uint64_t *index);
 
 enum ring_find {
 	RING_FOUND = 0,

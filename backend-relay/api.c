@@ -1,0 +1,395 @@
+#include "backend-relay/api.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend-relay/refusal.h"
+#include "backend-relay/source_failure.h"
+#include "proto/json.h"
+#include "proto/ws/ws_get.h"
+
+enum {
+	PAGE_DEFAULT = 100,
+	PAGE_MAX = 1000,
+	ANSWER_BYTES_MAX = 1024 * 1024,
+	REQUESTS_MAX = 256, /* at once */
+	PATH_BYTES = 3 * ID_BYTES_MAX + 64,
+};
+
+enum api_route { API_RUNTIMES, API_WORKERS, API_WORKER };
+
+/* A request that needs projection's word for each name, and perhaps the runtime's list of them. */
+struct api_request {
+	struct waiting_exchange waiting;
+	struct relay *relay;
+	enum api_route route;
+	struct id role, worker_id;
+	const struct runtime *runtime;
+	struct authorization *authorization;
+	struct ws_get *get;
+	char path[PATH_BYTES]; /* at the runtime */
+
+	struct id *workers; /* of the runtime's answer */
+	size_t worker_count, next;
+	struct id following; /* where the next page begins; empty: there is none */
+	struct buf body;
+	bool has_item;
+	TAILQ_ENTRY(api_request) link;
+};
+
+/* ---- ending ---- */
+
+static void api_free(struct api_request *request)
+{
+	authorization_cancel(request->authorization);
+	if (request->get != NULL) {
+		ws_get_cancel(request->get); /* the struct waits for its on_done */
+		request->waiting.exchange = NULL;
+		request->authorization = NULL;
+		return;
+	}
+	TAILQ_REMOVE(&request->relay->api_requests, request, link);
+	buf_free(&request->body);
+	free(request->workers);
+	free(request);
+}
+
+static void api_refuse(struct api_request *request, enum diagnostic diagnostic)
+{
+	struct ws_exchange *exchange = request->waiting.exchange;
+	api_free(request);
+	refusal_answer(exchange, diagnostic);
+}
+
+static void api_answer(struct api_request *request)
+{
+	struct ws_exchange *exchange = request->waiting.exchange;
+	ws_exchange_set_owner(exchange, NULL);
+	ws_exchange_respond(
+		exchange, 200, NULL, "application/json", request->body.data, request->body.len);
+	api_free(request);
+}
+
+static void api_on_exchange_gone(struct waiting_exchange *waiting)
+{
+	api_free((struct api_request *)((char *)waiting - offsetof(struct api_request, waiting)));
+}
+
+/* ---- names, one after the other, as projection answers ---- */
+
+static void ask_next(struct api_request *request);
+
+static int write_runtime(struct api_request *request, const struct runtime *runtime)
+{
+	struct buf *out = &request->body;
+	int r = buf_printf(out,
+		"%s{\"runtime_id\":\"%s\",\"display_name\":", request->has_item ? "," : "",
+		runtime->id.text);
+	if (r == 0)
+		r = json_append_quoted(out, runtime->display_name, strlen(runtime->display_name));
+	return r == 0 ? buf_append_str(out, "}") : r;
+}
+
+static int write_worker(struct api_request *request, const char *worker_id)
+{
+	return buf_printf(&request->body, "%s{\"runtime_id\":\"%s\",\"worker_id\":\"%s\"}",
+		request->has_item ? "," : "", request->runtime->id.text, worker_id);
+}
+
+static int write_end(struct api_request *request)
+{
+	if (request->route == API_WORKER)
+		return 0;
+	if (request->route == API_RUNTIMES || request->following.text[0] == '\0')
+		return buf_append_str(&request->body, "]}");
+	return buf_printf(&request->body, "],\"next\":\"%s\"}", request->following.text);
+}
+
+static void api_on_verdict(void *owner, enum authorization_verdict verdict)
+{
+	struct api_request *request = owner;
+	request->authorization = NULL;
+	if (verdict == AUTHORIZATION_UNAVAILABLE) {
+		api_refuse(request, DIAGNOSTIC_BACKEND_PROJECTION_UNAVAILABLE);
+		return;
+	}
+	int r = 0;
+	if (verdict == AUTHORIZATION_ALLOW) {
+		r = request->route == API_RUNTIMES
+			    ? write_runtime(
+				      request, &request->relay->registry.runtimes[request->next])
+			    : write_worker(request, request->workers[request->next].text);
+		request->has_item = true;
+	}
+	request->next++;
+	if (r < 0)
+		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
+	else
+		ask_next(request);
+}
+
+static void ask_next(struct api_request *request)
+{
+	struct relay *relay = request->relay;
+	bool is_runtimes = request->route == API_RUNTIMES;
+	size_t count = is_runtimes ? relay->registry.count : request->worker_count;
+	if (request->next == count) {
+		if (write_end(request) < 0)
+			api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
+		else
+			api_answer(request);
+		return;
+	}
+	const struct runtime *runtime = is_runtimes ? &relay->registry.runtimes[request->next]
+						    : request->runtime;
+	const char *worker_id = is_runtimes ? "" : request->workers[request->next].text;
+	if (authorization_open(&request->authorization, relay->projector, request->role.text,
+		    runtime->id.text, worker_id, "observe", api_on_verdict, request) < 0)
+		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
+}
+
+/* ---- the runtime's answer ---- */
+
+/* The text of a member of an object, as an id. */
+static bool member_id(const uint8_t *body, const struct json_tape *tape, uint32_t object,
+	const char *name, struct id *out)
+{
+	for (uint32_t i = object + 1; i < tape->token[object].next;) {
+		const struct json_token *key = &tape->token[i], *value = &tape->token[i + 1];
+		size_t len = key->end - key->start;
+		bool same = !key->escaped && len == strlen(name) + 2 &&
+			    memcmp(body + key->start + 1, name, strlen(name)) == 0;
+		if (same && value->type == JSON_STRING && !value->escaped)
+			return id_set(out, (const char *)body + value->start + 1,
+				value->end - value->start - 2);
+		i = value->next;
+	}
+	return false;
+}
+
+static const struct json_token *find_array(
+	const uint8_t *body, const struct json_tape *tape, const char *name)
+{
+	for (uint32_t i = 1; i < tape->token[0].next;) {
+		const struct json_token *key = &tape->token[i], *value = &tape->token[i + 1];
+		if (value->type == JSON_ARRAY && key->end - key->start == strlen(name) + 2 &&
+			memcmp(body + key->start + 1, name, strlen(name)) == 0)
+			return value;
+		i = value->next;
+	}
+	return NULL;
+}
+
+/* {"workers":[{"worker_id":…}…],"next":…} */
+static bool read_workers(struct api_request *request, const uint8_t *body, size_t len)
+{
+	struct json_tape tape = {0};
+	struct json_error error;
+	bool well = json_tape_build(&tape, body, len, &error) == JSON_OK &&
+		    tape.token[0].type == JSON_OBJECT;
+	const struct json_token *array = well ? find_array(body, &tape, "workers") : NULL;
+	request->workers = array != NULL ? calloc(PAGE_MAX, sizeof(*request->workers)) : NULL;
+	well = request->workers != NULL;
+	if (well)
+		member_id(body, &tape, 0, "next", &request->following);
+	for (uint32_t i = well ? (uint32_t)(array - tape.token) + 1 : 0; well && i < array->next;
+		i = tape.token[i].next) {
+		well = tape.token[i].type == JSON_OBJECT && request->worker_count < PAGE_MAX &&
+		       member_id(body, &tape, i, "worker_id",
+			       &request->workers[request->worker_count]);
+		request->worker_count++;
+	}
+	json_tape_free(&tape);
+	return well;
+}
+
+static void api_on_runtime_answer(struct ws_get *get, const struct ws_get_answer *answer)
+{
+	struct api_request *request = ws_get_owner(get);
+	request->get = NULL;
+	if (request->waiting.exchange == NULL) {
+		api_free(request);
+		return;
+	}
+	if (answer->result != WS_CLIENT_CLOSED || answer->http_status != 200) {
+		struct ws_client_end end = {
+			.result = answer->result == WS_CLIENT_CLOSED ? WS_CLIENT_STATUS
+								     : answer->result,
+			.http_status = answer->http_status,
+		};
+		memcpy(end.code, answer->code, sizeof(end.code));
+		api_refuse(request, source_failure_of_end(&end).diagnostic);
+		return;
+	}
+	if (request->route == API_WORKER) {
+		if (write_worker(request, request->worker_id.text) < 0)
+			api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
+		else
+			api_answer(request);
+	} else if (!read_workers(request, answer->body, answer->len)) {
+		api_refuse(request, DIAGNOSTIC_BACKEND_MALFORMED_FRAME);
+	} else {
+		ask_next(request);
+	}
+}
+
+static void ask_runtime(struct api_request *request)
+{
+	const struct ws_get_config config = {
+		.url = &request->runtime->url,
+		.path = request->path,
+		.bearer = request->runtime->token,
+		.max_body_bytes = ANSWER_BYTES_MAX,
+		.timeout_ms = request->relay->config.upstream_timeout_ms,
+	};
+	if (ws_get_open(&request->get, request->relay->context, &config, api_on_runtime_answer,
+		    request) < 0) {
+		request->get = NULL;
+		api_refuse(request, DIAGNOSTIC_BACKEND_RUNTIME_UNAVAILABLE);
+	}
+}
+
+/* May the role see anything of this runtime, or this worker? Only then the runtime is asked. */
+static void api_on_first_verdict(void *owner, enum authorization_verdict verdict)
+{
+	struct api_request *request = owner;
+	request->authorization = NULL;
+	if (verdict == AUTHORIZATION_ALLOW)
+		ask_runtime(request);
+	else
+		api_refuse(request, verdict == AUTHORIZATION_DENY
+					    ? DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND
+					    : DIAGNOSTIC_BACKEND_PROJECTION_UNAVAILABLE);
+}
+
+/* ---- routes ---- */
+
+/* False when a parameter is not what it should be. */
+static bool format_workers_path(struct api_request *request, const struct ws_request *head)
+{
+	char after[ID_BYTES_MAX + 1], limit_text[8];
+	size_t len;
+	uint64_t limit = PAGE_DEFAULT;
+	enum ws_parameter_result r = ws_request_parameter(
+		head, "limit", limit_text, sizeof(limit_text), &len);
+	if (r == WS_PARAMETER_MALFORMED ||
+		(r == WS_PARAMETER_FOUND && (config_parse_uint(limit_text, &limit) < 0 ||
+						    limit < 1 || limit > PAGE_MAX)))
+		return false;
+	r = ws_request_parameter(head, "after", after, sizeof(after), &len);
+	if (r == WS_PARAMETER_MALFORMED || (r == WS_PARAMETER_FOUND && !id_is_valid(after, len)))
+		return false;
+	snprintf(request->path, sizeof(request->path), "/v1/workers?limit=%u%s%s",
+		(unsigned int)limit, r == WS_PARAMETER_FOUND ? "&after=" : "",
+		r == WS_PARAMETER_FOUND ? after : "");
+	return true;
+}
+
+static void api_start(struct api_request *request, const struct ws_request *head)
+{
+	bool well = true;
+	switch (request->route) {
+	case API_RUNTIMES:
+		well = buf_append_str(&request->body, "{\"runtimes\":[") == 0;
+		if (well)
+			ask_next(request);
+		break;
+	case API_WORKERS:
+		if (!format_workers_path(request, head)) {
+			struct ws_exchange *exchange = request->waiting.exchange;
+			api_free(request);
+			ws_exchange_refuse(exchange, 400, NULL, "limit or after is not valid");
+			return;
+		}
+		well = buf_append_str(&request->body, "{\"workers\":[") == 0;
+		break;
+	case API_WORKER:
+		snprintf(request->path, sizeof(request->path), "/v1/workers/%s",
+			request->worker_id.text);
+		break;
+	}
+	if (well && request->route != API_RUNTIMES)
+		well = authorization_open(&request->authorization, request->relay->projector,
+			       request->role.text, request->runtime->id.text,
+			       request->worker_id.text, "observe", api_on_first_verdict,
+			       request) == 0;
+	if (!well)
+		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
+}
+
+static bool find_route(const struct relay *relay, const struct ws_request *head,
+	struct api_request *out, enum diagnostic *refusal)
+{
+	struct ws_segment segment[3];
+	*refusal = DIAGNOSTIC_COUNT;
+	if (ws_request_matches(head, "/api/runtimes", NULL, 0)) {
+		out->route = API_RUNTIMES;
+		return true;
+	}
+	if (ws_request_matches(head, "/api/runtimes/{}/workers/{}/{}", segment, 3)) {
+		/* Commands and transcripts: routes of their own that do nothing yet. */
+		*refusal = DIAGNOSTIC_BACKEND_RUNTIME_UNSUPPORTED;
+		return true;
+	}
+	bool one = ws_request_matches(head, "/api/runtimes/{}/workers/{}", segment, 2);
+	if (!one && !ws_request_matches(head, "/api/runtimes/{}/workers", segment, 1))
+		return false;
+	out->route = one ? API_WORKER : API_WORKERS;
+	out->runtime = registry_find(&relay->registry, segment[0].text);
+	if (out->runtime == NULL ||
+		(one && !id_set(&out->worker_id, segment[1].text, segment[1].len)))
+		*refusal = DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND;
+	return true;
+}
+
+static bool has_room(const struct relay *relay)
+{
+	size_t count = 0;
+	const struct api_request *request;
+	TAILQ_FOREACH(request, &relay->api_requests, link)
+	count++;
+	return count < REQUESTS_MAX;
+}
+
+void api_on_exchange(struct relay *relay, struct ws_exchange *exchange,
+	enum credential_result credential, const struct token_entry *subject)
+{
+	const struct ws_request *head = ws_exchange_request(exchange);
+	struct api_request found = {.relay = relay};
+	enum diagnostic refusal;
+	if (!find_route(relay, head, &found, &refusal)) {
+		ws_exchange_refuse(exchange, 404, NULL, "no such route");
+		return;
+	}
+	if (credential == CREDENTIAL_WRONG)
+		refusal = DIAGNOSTIC_BACKEND_UNAUTHORIZED;
+	else if (refusal == DIAGNOSTIC_COUNT && !has_room(relay))
+		refusal = DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS;
+	struct api_request *request = refusal == DIAGNOSTIC_COUNT ? malloc(sizeof(*request)) : NULL;
+	if (request == NULL) {
+		refusal_answer(exchange, refusal != DIAGNOSTIC_COUNT
+						 ? refusal
+						 : DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
+		return;
+	}
+	*request = found;
+	const char *role = subject != NULL ? subject->role.text : CREDENTIAL_ANONYMOUS_ROLE;
+	id_set(&request->role, role, strlen(role));
+	request->waiting = (struct waiting_exchange){exchange, api_on_exchange_gone};
+	ws_exchange_set_owner(exchange, &request->waiting);
+	TAILQ_INSERT_TAIL(&relay->api_requests, request, link);
+	api_start(request, head);
+}
+
+void api_close(struct relay *relay)
+{
+	struct api_request *request, *next;
+	for (request = TAILQ_FIRST(&relay->api_requests); request != NULL; request = next) {
+		next = TAILQ_NEXT(request, link);
+		if (request->waiting.exchange != NULL)
+			api_on_exchange_gone(&request->waiting);
+	}
+}

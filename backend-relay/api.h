@@ -1,0 +1,26 @@
+/*
+ * The read-only HTTP routes beside the observation: which runtimes and workers there are, for this
+ * role.
+ *
+ *	GET /api/runtimes {"runtimes":[{"runtime_id","display_name"}…]} GET
+ * /api/runtimes/{runtime_id}/workers             {"workers":[{"runtime_id","worker_id"}…],"next"}
+ *	GET /api/runtimes/{runtime_id}/workers/{worker_id} {"runtime_id","worker_id"}
+ *
+ * Each name is put to projection before it is told, and before its runtime is asked; what a role
+ * may not observe is answered like what does not exist. Of what the runtime says about a worker
+ * only its id goes on: counts and positions would tell of other workers' traffic.
+ *
+ * Workers come page by page: ?after=WORKER_ID&limit=N (1 to 1,000, default 100); `next`, where it
+ * is there, is the next page's `after`. A page may hold fewer than its limit, also none.
+ */
+#pragma once
+
+#include "backend-relay/credential.h"
+#include "backend-relay/relay.h"
+
+/* Takes the exchange. */
+void api_on_exchange(struct relay *relay, struct ws_exchange *exchange,
+	enum credential_result credential, const struct token_entry *subject);
+
+/* Drops what is under way; the last of it ends from the loop. */
+void api_close(struct relay *relay);

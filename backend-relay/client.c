@@ -1,0 +1,607 @@
+#include "backend-relay/client.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend-relay/catch_up.h"
+#include "backend-relay/credential.h"
+#include "backend-relay/outlet.h"
+#include "backend-relay/refusal.h"
+#include "proto/base/clock.h"
+
+#define SUBPROTOCOL "sightline.v1"
+
+enum client_state {
+	CLIENT_OPENING, /* not admitted: has heard nothing but perhaps the 101 */
+	CLIENT_OPEN,
+	CLIENT_ENDED, /* the close frame is on its way */
+};
+
+struct client {
+	struct relay *relay;
+	enum client_state state;
+	const struct runtime *runtime;
+	struct id worker_id, role;
+	char *subject; /* NULL: anonymous */
+	uint8_t token_hash[TOKEN_HASH_BYTES];
+
+	struct waiting_exchange waiting; /* while the request is not answered */
+	struct outlet outlet;            /* its peer is there after that */
+	enum diagnostic last_word;       /* to be said after the upgrade; DIAGNOSTIC_COUNT: none */
+
+	struct view *view;
+	struct catch_up *catch_up; /* NULL when live */
+	struct feed_reader reader;
+
+	enum client_cursor_result cursor_result;
+	bool has_position;
+	struct client_position position; /* what the client has */
+	struct cursor has_joined_with;   /* older deliveries of the live ring are skipped */
+	uint64_t events_before;          /* of its feed, before what it reads next */
+	bool has_seam, told_caught_up;
+	uint64_t seam; /* index in the live ring at which it has caught up */
+
+	uint64_t upstream_trouble_ns, projection_trouble_ns; /* since; 0: none */
+	enum diagnostic upstream_trouble;
+	uint64_t lifetime_end_ns; /* 0: no limit */
+	TAILQ_ENTRY(client) link;
+};
+
+struct client *client_next(struct client *client)
+{
+	return TAILQ_NEXT(client, link);
+}
+
+static void tell_caught_up(struct client *client)
+{
+	if (client->told_caught_up || !client->has_position)
+		return;
+	client->told_caught_up = true;
+	client->has_seam = false;
+	outlet_send_caught_up(&client->outlet, &client->position);
+}
+
+/* ---- the end ---- */
+
+static void log_session(const struct client *client, const char *what, const char *why)
+{
+	const struct journal_field fields[] = {
+		{"RUNTIME_ID", client->runtime != NULL ? client->runtime->id.text : "-"},
+		{"WORKER_ID", client->worker_id.text[0] != '\0' ? client->worker_id.text : "-"},
+		{"ROLE", client->role.text},
+		{"SUBJECT", client->subject != NULL ? client->subject : "-"},
+		{NULL, NULL},
+	};
+	journal_fields(LOG_INFO, fields, "session of %s (%s) on worker %s at runtime %s %s%s%s",
+		fields[3].value, client->role.text, fields[1].value, fields[0].value, what,
+		why != NULL ? ": " : "", why != NULL ? why : "");
+}
+
+static void leave_feeds(struct client *client)
+{
+	feed_detach(&client->reader);
+	catch_up_close(client->catch_up);
+	client->catch_up = NULL;
+	view_leave(client->view);
+	client->view = NULL;
+}
+
+static void client_free(struct client *client)
+{
+	struct relay *relay = client->relay;
+	leave_feeds(client);
+	TAILQ_REMOVE(&relay->clients, client, link);
+	free(client->subject);
+	free(client);
+	relay_client_gone(relay);
+}
+
+static void client_upgrade(struct client *client);
+
+/* The client may be gone when this returns. */
+static void client_end(struct client *client, enum diagnostic diagnostic, int64_t retry_after_ms)
+{
+	if (client->state == CLIENT_ENDED)
+		return;
+	const struct diagnostic_row *row = diagnostic_row(diagnostic);
+	log_session(client, "ends", row->code);
+	if (client->state == CLIENT_OPENING)
+		client->relay->counters.sessions_refused++;
+	client->state = CLIENT_ENDED;
+	leave_feeds(client);
+	if (client->outlet.peer != NULL) {
+		outlet_end(&client->outlet, diagnostic, retry_after_ms);
+		return;
+	}
+	struct ws_exchange *exchange = client->waiting.exchange;
+	client->last_word = diagnostic;
+	if (refusal_http_status(diagnostic) == 0) {
+		client_upgrade(client);
+		return;
+	}
+	client_free(client);
+	refusal_answer(exchange, diagnostic);
+}
+
+void client_send_away(struct client *client, enum diagnostic diagnostic, int64_t retry_after_ms)
+{
+	client_end(client, diagnostic, retry_after_ms);
+}
+
+void client_abandon(struct client *client)
+{
+	client->state = CLIENT_ENDED;
+	leave_feeds(client);
+}
+
+void client_check_token(struct client *client)
+{
+	if (client->subject == NULL || client->state == CLIENT_ENDED)
+		return;
+	const struct token_entry *entry = token_table_find_hash(
+		&client->relay->tokens, client->token_hash);
+	if (entry == NULL || strcmp(entry->role.text, client->role.text) != 0)
+		client_end(client, DIAGNOSTIC_BACKEND_SESSION_EXPIRED, -1);
+}
+
+/* ---- the peer ---- */
+
+static void client_run(struct client *client);
+
+static void say_hello(struct client *client)
+{
+	outlet_send_hello(&client->outlet, client->relay->config.session_lifetime_ms / 1000);
+}
+
+static void client_on_peer_open(struct ws_peer *peer)
+{
+	(void)peer; /* sending has begun before */
+}
+
+static void client_on_peer_data(struct ws_peer *peer)
+{
+	client_end(ws_peer_owner(peer), DIAGNOSTIC_BACKEND_OBSERVATION_ONLY, -1);
+}
+
+static void client_on_peer_writable(struct ws_peer *peer)
+{
+	client_run(ws_peer_owner(peer));
+}
+
+static void client_on_peer_closed(struct ws_peer *peer, uint16_t code)
+{
+	(void)code;
+	struct client *client = ws_peer_owner(peer);
+	if (client->state != CLIENT_ENDED)
+		log_session(client, "ends", "the client left");
+	client_free(client);
+}
+
+static const struct ws_peer_handler peer_handler = {
+	client_on_peer_open, client_on_peer_data, client_on_peer_writable, client_on_peer_closed};
+
+/* From now on it is told within the stream. The client may be gone when this returns. */
+static void client_upgrade(struct client *client)
+{
+	struct ws_exchange *exchange = client->waiting.exchange;
+	struct outlet *outlet = &client->outlet;
+	client->waiting.exchange = NULL;
+	ws_exchange_set_owner(exchange, NULL);
+	if (ws_exchange_upgrade(exchange, outlet->has_subprotocol ? SUBPROTOCOL : NULL,
+		    &peer_handler, client, &outlet->peer) < 0) {
+		client_free(client);
+		return;
+	}
+	outlet->last_sent_ns = clock_monotonic_ns();
+	if (client->last_word != DIAGNOSTIC_COUNT)
+		outlet_end(outlet, client->last_word, -1);
+	else if (client->state == CLIENT_OPEN)
+		say_hello(client);
+	if (client->reader.feed != NULL)
+		feed_wake(client->reader.feed);
+}
+
+static void client_on_exchange_gone(struct waiting_exchange *waiting)
+{
+	client_free((struct client *)((char *)waiting - offsetof(struct client, waiting)));
+}
+
+/* ---- trouble that may pass ---- */
+
+/* False when the session has ended over it: one that never was connected does not wait. */
+static bool note_trouble(struct client *client, uint64_t *since_ns, enum diagnostic diagnostic)
+{
+	if (diagnostic == DIAGNOSTIC_COUNT) {
+		*since_ns = 0;
+		return true;
+	}
+	if (client->state == CLIENT_OPENING) {
+		client_end(client, diagnostic, -1);
+		return false;
+	}
+	if (*since_ns != 0)
+		return true;
+	*since_ns = clock_monotonic_ns();
+	const struct diagnostic_details details = DIAGNOSTIC_NO_DETAILS;
+	outlet_send_diagnostic(&client->outlet, diagnostic, &details);
+	return true;
+}
+
+static bool note_upstream(struct client *client, enum diagnostic trouble, enum diagnostic refusal)
+{
+	if (refusal != DIAGNOSTIC_COUNT) {
+		client_end(client, refusal, -1);
+		return false;
+	}
+	client->upstream_trouble = trouble;
+	return note_trouble(client, &client->upstream_trouble_ns, trouble);
+}
+
+static bool note_projection(struct client *client)
+{
+	return note_trouble(client, &client->projection_trouble_ns,
+		client->reader.feed->is_troubled ? DIAGNOSTIC_BACKEND_PROJECTION_UNAVAILABLE
+						 : DIAGNOSTIC_COUNT);
+}
+
+/* ---- where it reads ---- */
+
+static void client_on_feed_ready(struct feed_reader *reader)
+{
+	client_run((struct client *)((char *)reader - offsetof(struct client, reader)));
+}
+
+/* Goes back to the log from what it has. False when the session has ended over it. */
+static bool client_catch_up(struct client *client)
+{
+	struct relay *relay = client->relay;
+	feed_detach(&client->reader);
+	catch_up_close(client->catch_up);
+	client->catch_up = NULL;
+	int r = catch_up_open(&client->catch_up, relay->projector, &relay->streams, client->runtime,
+		client->worker_id.text, client->role.text,
+		client->has_position ? &client->position : NULL, relay->config.client_queue_bytes);
+	if (r < 0) {
+		client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, -1);
+		return false;
+	}
+	client->events_before = 0;
+	feed_attach(client->catch_up->feed, &client->reader, 0);
+	return true;
+}
+
+static void client_join(struct client *client, struct feed *feed, uint64_t index)
+{
+	feed_detach(&client->reader);
+	catch_up_close(client->catch_up);
+	client->catch_up = NULL;
+	client->has_joined_with = client->position.at;
+	const struct ring *ring = &feed->deliveries;
+	const struct delivery *next = index < ring->end ? ring_at(ring, index) : NULL;
+	client->events_before = next != NULL ? next->events_before : feed->events;
+	client->relay->counters.joins++;
+	feed_attach(feed, &client->reader, index);
+}
+
+static struct feed *joinable_feed(const struct client *client)
+{
+	struct feed *feed = view_live_feed(client->view);
+	return feed != NULL && client->has_position &&
+			       memcmp(pass_view(feed->pass), client->position.view,
+				       VIEW_DIGEST_BYTES) == 0
+		       ? feed
+		       : NULL;
+}
+
+/* A catch-up that has met the live ring ends there. */
+static void client_try_to_go_live(struct client *client)
+{
+	if (client->catch_up == NULL || client->view == NULL ||
+		client->reader.feed->state != FEED_OPEN)
+		return;
+	if (catch_up_hand_over(client->catch_up, client->view)) {
+		catch_up_close(client->catch_up);
+		client->catch_up = NULL;
+		return;
+	}
+	struct feed *feed = client->told_caught_up ? joinable_feed(client) : NULL;
+	uint64_t index;
+	if (feed != NULL &&
+		ring_find_after(&feed->deliveries, &client->position.at, &index) == RING_FOUND)
+		client_join(client, feed, index);
+}
+
+/*
+ * A client whose cursor is exactly a position of the live ring needs no upstream of its own: the
+ * cursor is ours and the place is there.
+ */
+static bool client_try_to_begin_live(struct client *client)
+{
+	struct feed *feed = joinable_feed(client);
+	uint64_t index;
+	if (feed == NULL || !ring_find_exactly(&feed->deliveries, &client->position.at, &index))
+		return false;
+	client->has_seam = !client->told_caught_up;
+	client->seam = feed->deliveries.end;
+	client_join(client, feed, index);
+	return true;
+}
+
+/* The client may be gone when this returns. */
+static void client_admit(struct client *client)
+{
+	client->state = CLIENT_OPEN;
+	client->relay->counters.sessions++;
+	log_session(client, "begins", NULL);
+	if (client->outlet.peer == NULL) {
+		client_upgrade(client);
+		return;
+	}
+	say_hello(client);
+	feed_wake(client->reader.feed);
+}
+
+/* The role may observe this stream. Is the cursor good for it? False when the session has ended. */
+static bool client_begin(struct client *client)
+{
+	if (client->cursor_result != CLIENT_CURSOR_OK) {
+		client_end(client,
+			client->cursor_result == CLIENT_CURSOR_MALFORMED
+				? DIAGNOSTIC_BACKEND_CURSOR_MALFORMED
+				: DIAGNOSTIC_BACKEND_CURSOR_UNKNOWN,
+			-1);
+		return false;
+	}
+	if (client->has_position && memcmp(pass_view(client->reader.feed->pass),
+					    client->position.view, VIEW_DIGEST_BYTES) != 0) {
+		client_end(client, DIAGNOSTIC_BACKEND_POLICY_CHANGED, -1);
+		return false;
+	}
+	if (client->view == NULL)
+		client->view = view_join(&client->relay->streams, client->runtime,
+			client->worker_id.text, client->role.text);
+	if (client->view == NULL) {
+		client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, -1);
+		return false;
+	}
+	if (client_try_to_begin_live(client))
+		return true;
+	if (catch_up_begin(client->catch_up) < 0) {
+		client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, -1);
+		return false;
+	}
+	return true;
+}
+
+/* What the feed's own state asks for. False when there is nothing to read (yet). */
+static bool client_heed_feed(struct client *client)
+{
+	struct feed *feed = client->reader.feed;
+	switch (feed->state) {
+	case FEED_OPENING:
+		note_projection(client);
+		return false;
+	case FEED_OPEN:
+		break;
+	case FEED_DENIED:
+		client_end(client, DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND, -1);
+		return false;
+	case FEED_VIEW_CHANGED:
+		client_end(client, DIAGNOSTIC_BACKEND_POLICY_CHANGED, -1);
+		return false;
+	case FEED_ABANDONED:
+		client_catch_up(client);
+		return false;
+	}
+	if (!note_projection(client))
+		return false;
+	if (client->catch_up != NULL && !catch_up_has_begun(client->catch_up) &&
+		!client_begin(client))
+		return false;
+	return client->catch_up != NULL
+		       ? note_upstream(client, client->catch_up->trouble, client->catch_up->refusal)
+		       : note_upstream(
+				 client, view_trouble(client->view), view_refusal(client->view));
+}
+
+/* Left the live ring: goes on from the log, and is told. */
+static void client_lag(struct client *client)
+{
+	struct diagnostic_details details = DIAGNOSTIC_NO_DETAILS;
+	details.behind = (int64_t)(client->reader.feed->events - client->events_before);
+	client->relay->counters.lagging++;
+	client->has_seam = false;
+	outlet_send_diagnostic(&client->outlet, DIAGNOSTIC_BACKEND_LAGGING, &details);
+	client_catch_up(client);
+}
+
+/* False when the peer takes no more. */
+static bool client_take(struct client *client, const struct delivery *delivery)
+{
+	const struct pass_output *output = &delivery->output;
+	bool is_known = client->catch_up == NULL &&
+			output->position.at.sequence <= client->has_joined_with.sequence;
+	if (!is_known && output->kind == PASS_EVENT) {
+		if (!outlet_send_event(&client->outlet, output->event))
+			return false;
+		client->relay->counters.events_delivered++;
+		client->relay->counters.bytes_delivered += projected_event_bytes(output->event);
+	}
+	client->events_before = delivery->events_before + (output->kind == PASS_EVENT);
+	if (!is_known) {
+		client->position = output->position;
+		client->has_position = true;
+		if (output->kind == PASS_NOTICE)
+			outlet_send_notice(&client->outlet, output);
+	}
+	if (output->kind == PASS_CAUGHT_UP)
+		tell_caught_up(client);
+	feed_reader_take(&client->reader);
+	return true;
+}
+
+static void client_deliver(struct client *client)
+{
+	while (!ws_peer_is_congested(client->outlet.peer)) {
+		if (feed_reader_is_lapped(&client->reader)) {
+			client_lag(client);
+			return;
+		}
+		const struct delivery *delivery = feed_reader_peek(&client->reader);
+		if (delivery == NULL || !client_take(client, delivery))
+			break;
+		if (client->has_seam && client->reader.next >= client->seam)
+			tell_caught_up(client);
+	}
+}
+
+/* Looks at everything that concerns this client and does what follows. */
+static void client_run(struct client *client)
+{
+	if (client->state == CLIENT_ENDED || client->reader.feed == NULL ||
+		!client_heed_feed(client))
+		return;
+	if (client->state == CLIENT_OPENING &&
+		(client->catch_up == NULL || client->catch_up->is_connected)) {
+		client_admit(client);
+		return; /* woken again, or gone */
+	}
+	if (client->state != CLIENT_OPEN)
+		return;
+	client_deliver(client);
+	if (client->state == CLIENT_OPEN)
+		client_try_to_go_live(client);
+}
+
+/* ---- time ---- */
+
+static bool is_over(uint64_t since_ns, uint64_t now_ns, uint64_t limit_ms)
+{
+	return since_ns != 0 && now_ns > since_ns && now_ns - since_ns > limit_ms * NS_PER_MS;
+}
+
+static bool peer_is_stalled(const struct client *client, uint64_t now_ns)
+{
+	return ws_peer_queued_bytes(client->outlet.peer) > 0 &&
+	       is_over(ws_peer_last_progress_ns(client->outlet.peer), now_ns,
+		       client->relay->config.stall_ms);
+}
+
+void client_tick(struct client *client, uint64_t now_ns)
+{
+	const struct config *config = &client->relay->config;
+	if (client->state != CLIENT_OPEN)
+		return;
+	if (peer_is_stalled(client, now_ns)) {
+		client->relay->counters.stalled++;
+		client_end(client, DIAGNOSTIC_BACKEND_STALLED, -1);
+	} else if (is_over(client->upstream_trouble_ns, now_ns, config->upstream_give_up_ms)) {
+		client_end(client, client->upstream_trouble, -1);
+	} else if (is_over(client->projection_trouble_ns, now_ns, config->projection_give_up_ms)) {
+		client_end(client, DIAGNOSTIC_BACKEND_PROJECTION_UNAVAILABLE, -1);
+	} else if (client->lifetime_end_ns != 0 && now_ns >= client->lifetime_end_ns) {
+		client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, 0);
+	} else if (client->has_position &&
+		   is_over(client->outlet.last_sent_ns, now_ns, config->bookmark_ms) &&
+		   !ws_peer_is_congested(client->outlet.peer)) {
+		outlet_send_bookmark(&client->outlet, &client->position);
+		client->outlet.last_sent_ns = now_ns;
+	}
+}
+
+/* ---- the beginning ---- */
+
+static void read_cursor(struct client *client, const struct ws_request *request)
+{
+	char text[CLIENT_CURSOR_TEXT_MAX + 2];
+	size_t len;
+	client->cursor_result = CLIENT_CURSOR_OK;
+	switch (ws_request_parameter(request, "cursor", text, sizeof(text), &len)) {
+	case WS_PARAMETER_ABSENT:
+		return;
+	case WS_PARAMETER_MALFORMED:
+		client->cursor_result = CLIENT_CURSOR_MALFORMED;
+		return;
+	case WS_PARAMETER_FOUND:
+		break;
+	}
+	client->cursor_result = client_cursor_open(&client->relay->cursor_keys,
+		client->runtime->id.text, client->worker_id.text, text, len, &client->position);
+	client->has_position = client->cursor_result == CLIENT_CURSOR_OK;
+}
+
+static uint64_t lifetime_end(const struct relay *relay, uint64_t now_ns)
+{
+	uint64_t lifetime_ms = relay->config.session_lifetime_ms;
+	if (lifetime_ms == 0)
+		return 0;
+	/* Up to a tenth less, so that sessions that began together do not end together. */
+	uint64_t jitter_ms = ((uint64_t)randombytes_random() * (lifetime_ms / 10)) >> 32;
+	return now_ns + (lifetime_ms - jitter_ms) * NS_PER_MS;
+}
+
+static struct client *client_new(struct relay *relay, const struct client_request *request)
+{
+	struct client *client = calloc(1, sizeof(*client));
+	if (client == NULL)
+		return NULL;
+	client->relay = relay;
+	client->last_word = client->upstream_trouble = DIAGNOSTIC_COUNT;
+	client->runtime = request->runtime;
+	client->reader.on_ready = client_on_feed_ready;
+	client->lifetime_end_ns = lifetime_end(relay, clock_monotonic_ns());
+	const char *role = CREDENTIAL_ANONYMOUS_ROLE;
+	if (request->subject != NULL) {
+		role = request->subject->role.text;
+		memcpy(client->token_hash, request->subject->hash, TOKEN_HASH_BYTES);
+		client->subject = strdup(request->subject->subject);
+	}
+	if (request->subject != NULL && client->subject == NULL) {
+		free(client);
+		return NULL;
+	}
+	id_set(&client->role, role, strlen(role));
+	if (request->worker_id != NULL)
+		id_set(&client->worker_id, request->worker_id, strlen(request->worker_id));
+	client->outlet = (struct outlet){
+		.keys = &relay->cursor_keys,
+		.runtime_id = client->runtime != NULL ? client->runtime->id.text : "",
+		.worker_id = client->worker_id.text,
+	};
+	TAILQ_INSERT_TAIL(&relay->clients, client, link);
+	relay->client_count++;
+	return client;
+}
+
+void client_open(
+	struct relay *relay, struct ws_exchange *exchange, const struct client_request *request)
+{
+	struct client *client = client_new(relay, request);
+	if (client == NULL) {
+		const struct diagnostic_row *row = diagnostic_row(
+			DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
+		ws_exchange_refuse(exchange, 503, row->code, row->message);
+		return;
+	}
+	client->waiting = (struct waiting_exchange){exchange, client_on_exchange_gone};
+	ws_exchange_set_owner(exchange, &client->waiting);
+	const struct ws_request *head = ws_exchange_request(exchange);
+	client->outlet.has_subprotocol = ws_request_asks_for(head, SUBPROTOCOL);
+	if (request->refusal == DIAGNOSTIC_COUNT) {
+		read_cursor(client, head);
+		if (!client_catch_up(client))
+			return;
+	} else if (!client->outlet.has_subprotocol) {
+		client_end(client, request->refusal, -1);
+		return;
+	} else {
+		client->state = CLIENT_ENDED;
+		client->last_word = request->refusal;
+		relay->counters.sessions_refused++;
+	}
+	if (client->outlet.has_subprotocol)
+		client_upgrade(client);
+}

@@ -1,0 +1,189 @@
+/*
+ * backend-relay: observes workers at runtimes, has every event judged by projection, and serves
+ * what is left of it to clients.
+ *
+ * Reads from: runtimes over WebSocket (bytes of hosts that we do not control), clients over HTTP
+ * and WebSocket (strangers), projection's replies, its configuration, registry, tokens and keys.
+ * Writes to: clients, projection, requests to the runtimes of the registry.
+ * May: serve one inherited listening socket and one for its status, make outgoing TCP and Unix
+ * connections, open one Unix socket to projection.
+ * What a compromised instance could reach: the events and tokens of the runtimes that it is
+ * configured for; it can send nothing to a worker, and has no write access to any file.
+ *
+ * Payloads are opaque here: no byte of one is parsed, and none goes to a client that projection has
+ * not answered for (projected_event.h).
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <sodium.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backend-relay/new_token.h"
+#include "backend-relay/relay.h"
+#include "proto/base/fd.h"
+#include "proto/base/listen_address.h"
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static const char usage[] =
+	"Usage: backend-relay --config FILE\n"
+	"       backend-relay --new-token SUBJECT ROLE\n"
+	"\n"
+	"Observes workers at runtimes and serves what projection lets through to clients.\n"
+	"\n"
+	"  --config FILE              read the configuration from FILE\n"
+	"  --new-token SUBJECT ROLE   make a token: prints it, once, and its entry for the tokens "
+	"file\n"
+	"  --help                     print this and exit\n"
+	"  --version                  print the version and exit\n";
+
+struct options {
+	const char *config_file, *subject, *role;
+};
+
+/* -1: go on; else the exit code. */
+static int parse_options(int argc, char **argv, struct options *options)
+{
+	static const struct option table[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"new-token", no_argument, NULL, 't'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
+		{0},
+	};
+	bool new_token = false;
+	int option;
+	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			options->config_file = optarg;
+			break;
+		case 't':
+			new_token = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		case 'v':
+			puts("backend-relay " SIGHTLINE_VERSION);
+			return 0;
+		default:
+			fputs(usage, stderr);
+			return EXIT_USAGE;
+		}
+	}
+	bool well = new_token ? options->config_file == NULL && argc - optind == 2
+			      : options->config_file != NULL && argc == optind;
+	if (!well) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	if (new_token) {
+		options->subject = argv[optind];
+		options->role = argv[optind + 1];
+	}
+	return -1;
+}
+
+/* The socket of this name, or of the configuration; -errno. */
+static int take_socket(struct daemon *daemon, const char *name, const char *configured)
+{
+	int fd = inherited_fds_pick(&daemon->inherited, name);
+	if (fd >= 0)
+		return fd;
+	if (configured == NULL)
+		return -ENOENT;
+	fd = listen_address_open(configured);
+	if (fd < 0)
+		journal(LOG_ERR, "can't listen at %s: %s", configured, strerror(-fd));
+	return fd;
+}
+
+/* A single socket without a name is what systemd-socket-activate hands over. */
+static int take_client_socket(struct relay *relay, struct daemon *daemon)
+{
+	if (daemon->inherited.count == 1) {
+		int fd = inherited_fds_pick(&daemon->inherited, "unknown");
+		if (fd >= 0)
+			return fd;
+	}
+	int fd = take_socket(daemon, "client", relay->config.listen);
+	if (fd == -ENOENT && relay->config.listen == NULL)
+		journal(LOG_ERR, "no socket was inherited, and \"listen\" is not configured");
+	return fd;
+}
+
+/* 0 with *fd, which is -1 when there is to be no status listener; or -errno. */
+static int take_status_socket(struct relay *relay, struct daemon *daemon, int *fd)
+{
+	int r = take_socket(daemon, "status", relay->config.status_listen);
+	if (r < 0 && relay->config.status_listen != NULL)
+		return r;
+	*fd = r < 0 ? -1 : r;
+	return 0;
+}
+
+static void main_on_stop(struct daemon *daemon)
+{
+	relay_stop(daemon->owner);
+}
+
+static void main_on_reload(struct daemon *daemon)
+{
+	relay_reload(daemon->owner);
+}
+
+static int open_and_run(struct relay *relay, struct daemon *daemon)
+{
+	int client_fd = take_client_socket(relay, daemon);
+	if (client_fd < 0)
+		return client_fd;
+	int status_fd;
+	int r = take_status_socket(relay, daemon, &status_fd);
+	if (r < 0) {
+		fd_close(client_fd);
+		return r;
+	}
+	daemon->on_stop = main_on_stop;
+	daemon->on_reload = main_on_reload;
+	r = relay_open(relay, daemon, client_fd, status_fd);
+	if (r < 0) {
+		journal(LOG_ERR, "can't start: %s", strerror(-r));
+		return r;
+	}
+	daemon_ready(daemon);
+	r = daemon_run(daemon);
+	return r == -ETIMEDOUT ? 0 : r;
+}
+
+int main(int argc, char **argv)
+{
+	static struct relay relay;
+	static struct daemon daemon;
+	struct options options = {0};
+	int code = parse_options(argc, argv, &options);
+	if (code >= 0)
+		return code;
+	if (sodium_init() < 0)
+		return EXIT_FAILED;
+	if (options.subject != NULL)
+		return new_token_run(options.subject, options.role);
+	struct yaml_error error;
+	int r = relay_load(&relay, options.config_file, &error);
+	if (r < 0) {
+		fprintf(stderr, "backend-relay: %s\n", error.text);
+		return EXIT_USAGE;
+	}
+	r = daemon_init(&daemon, "backend-relay");
+	if (r < 0) {
+		fprintf(stderr, "backend-relay: can't start: %s\n", strerror(-r));
+		return EXIT_FAILED;
+	}
+	r = open_and_run(&relay, &daemon);
+	relay_close(&relay);
+	daemon_close(&daemon);
+	relay_free(&relay);
+	return r < 0 ? EXIT_FAILED : 0;
+}

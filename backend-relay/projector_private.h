@@ -1,0 +1,113 @@
+/*
+ * What projector.c and pass.c share. Nobody else includes this.
+ */
+#pragma once
+
+#include <sys/queue.h>
+
+#include "backend-relay/backoff.h"
+#include "backend-relay/pass.h"
+#include "backend-relay/projector.h"
+#include "proto/channel.h"
+#include "proto/ids.h"
+#include "proto/message.h"
+
+enum {
+	DEATHS_MAX = 3,           /* of projection, by one event */
+	BATCH_EVENTS = 512,       /* in one PROJECT */
+	BATCH_BYTES = 256 * 1024, /* the same; one larger event goes alone */
+	PASS_ITEMS_MAX = 8192,
+	QUEUED_BYTES_MAX = 4 * 1024 * 1024,
+};
+
+/* Where a ticket's event begins: what had been read before it. */
+struct pass_mark {
+	uint64_t ticket;
+	struct cursor before;
+};
+
+struct pass_item {
+	struct source_item source; /* first: its slot is the ring's */
+	bool warm;
+	bool withheld; /* killed projection DEATHS_MAX times: needs no verdict any more */
+	uint8_t deaths;
+};
+
+enum pass_state {
+	PASS_CLOSED,  /* projection has no such pass: not connected, or not asked yet */
+	PASS_OPENING, /* OPEN_PASS is under way */
+	PASS_OPEN,
+	PASS_OVER, /* denied, changed or lost: only closing is left */
+};
+
+struct pass {
+	struct projector *projector;
+	const struct pass_handler *handler;
+	void *owner;
+	struct id role, runtime_id, worker_id;
+
+	enum pass_state state;
+	uint64_t pass_id; /* a new one for every OPEN_PASS */
+	bool is_known;    /* projection has it under pass_id */
+	bool was_opened, has_start, was_full, troubled, in_callback;
+	uint8_t view[VIEW_DIGEST_BYTES];
+
+	/* Submitted and not come out yet. An item's index is its ticket. */
+	struct ring items;
+	uint64_t sent;        /* tickets before this one are under way */
+	uint64_t suspect_end; /* tickets before this one were under way at a death */
+	uint64_t held_until_ns;
+	struct backoff hold;
+
+	/* Open state: from open_from on, events would have to be fed again. */
+	bool has_state;
+	struct cursor open_from;
+	struct pass_mark *marks; /* since the oldest open ticket */
+	size_t mark_count;
+
+	TAILQ_ENTRY(pass) link;
+};
+TAILQ_HEAD(pass_list, pass);
+
+enum request_kind { REQUEST_OPEN_PASS, REQUEST_PROJECT, REQUEST_AUTHORIZE };
+
+struct request {
+	enum request_kind kind;
+	struct pass *pass; /* NULL once the pass was closed */
+	struct authorization *authorization;
+	uint64_t id; /* pass_id or request_id */
+	uint64_t first_ticket;
+	uint32_t count; /* events */
+	bool alone;     /* nothing else was under way */
+	uint64_t sent_ns;
+	TAILQ_ENTRY(request) link;
+};
+TAILQ_HEAD(request_list, request);
+
+/* "allow" or "deny"; false for anything else. */
+bool projector_read_verdict(const msgpack_object *field, bool *allow);
+
+/* ---- projector.c, for passes ---- */
+void projector_add_pass(struct projector *projector, struct pass *pass);
+void projector_remove_pass(struct projector *projector, struct pass *pass);
+void projector_pump_soon(struct projector *projector);
+struct projector_counters *projector_count(struct projector *projector);
+const struct projector_config *projector_config(const struct projector *projector);
+
+/* ---- pass.c, for the projector ---- */
+
+/* Whether there is an event to send: any, or only suspect ones. */
+bool pass_wants_to_send(const struct pass *pass, uint64_t now_ns);
+bool pass_is_suspect(const struct pass *pass, uint64_t now_ns);
+/*
+ * Appends a PROJECT of at most max_events events. The number of events, or -errno.
+ */
+int pass_write_project(
+	struct pass *pass, struct buf *out, uint32_t max_events, uint64_t *first_ticket);
+
+/* Answers. False when they don't fit what was asked: the connection is then useless. */
+bool pass_on_projection_opened(struct pass *pass, const struct message *message);
+bool pass_on_projection_verdicts(
+	struct pass *pass, const struct request *request, const struct message *message);
+/* The connection is gone. `killer`: the one event that was under way was this pass's. */
+void pass_on_projection_gone(struct pass *pass, bool killer, uint64_t now_ns);
