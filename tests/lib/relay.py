@@ -1,0 +1,180 @@
+"""backend-relay between a fake runtime and a fake projection.
+
+    with FakeRuntime() as runtime, FakeProjection(…) as projection, \\
+            Relay(bin_dir, tmp_path, projection, [runtime]) as relay:
+        with relay.observe("w-1") as client: …
+
+Everything that it printed is in relay.output(); relay.stop() asserts that it ended well.
+"""
+
+import json
+import os
+import pathlib
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+
+import ws
+from fake_runtime import wait_until
+
+DEADLINE_S = 20
+ROLES = ("operator", "viewer")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Relay:
+    """`runtimes`: FakeRuntime objects, called r0, r1, …; `overrides` go into the configuration."""
+
+    def __init__(self, bin_dir, projection_path, runtimes, overrides=None, directory=None,
+                 registry=None):
+        self.program = pathlib.Path(bin_dir) / "backend-relay"
+        self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix="sl-"))
+        self.port, self.status_port = free_port(), free_port()
+        self.tokens, self.heard = {}, []
+        self.process = None
+        self._log = self.dir / "relay.log"
+        self._write_files(projection_path, runtimes, overrides or {}, registry)
+
+    def _write_files(self, projection_path, runtimes, overrides, registry):
+        for name in ("cursor.key", "event-id.key"):
+            if not (self.dir / name).exists():
+                (self.dir / name).write_text(secrets.token_hex(32) + "\n")
+        entries = []
+        for i, runtime in enumerate(runtimes):
+            (self.dir / f"r{i}.token").write_text(runtime.token or "unused")
+            entries.append({"runtime_id": f"r{i}", "display_name": f"Runtime \"{i}\"",
+                            "url": runtime.url, "token_file": f"r{i}.token"})
+        self._write("registry.yaml", {"runtimes": entries + (registry or [])})
+        rows = []
+        for role in ROLES:
+            token, entry = self.new_token(f"{role}@example.org", role)
+            self.tokens[role] = token
+            rows.append(entry)
+        self.write_tokens(rows)
+        self.entries = rows
+        self._write("backend-relay.yaml", {
+            "listen": f"127.0.0.1:{self.port}", "status_listen": f"127.0.0.1:{self.status_port}",
+            "projection_socket": str(projection_path), "registry": "registry.yaml",
+            "tokens": "tokens.yaml", "cursor_keys": ["cursor.key"],
+            "event_id_key": "event-id.key", "origins": ["https://console.example"],
+            "cookie": "sightline", "upstream_timeout": "2s", "upstream_give_up": "60s",
+            "projection_timeout": "2s", **overrides})
+
+    def _write(self, name, content):
+        (self.dir / name).write_text(json.dumps(content, indent=1) + "\n")
+
+    def write_tokens(self, rows):
+        (self.dir / "tokens.yaml").write_text("tokens:\n" + "".join(f"  {row}\n" for row in rows))
+
+    def new_token(self, subject, role):
+        output = subprocess.run([self.program, "--new-token", subject, role], check=True,
+                                capture_output=True, text=True).stdout.splitlines()
+        assert len(output) == 2, output
+        return output
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start(self):
+        environment = {k: v for k, v in os.environ.items() if k != "CREDENTIALS_DIRECTORY"}
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        name = f"\0sightline-test-{os.getpid()}-{self.port}"
+        notify.bind(name)
+        notify.settimeout(DEADLINE_S)
+        environment["NOTIFY_SOCKET"] = "@" + name[1:]
+        with open(self._log, "ab") as log, notify:
+            self.process = subprocess.Popen(
+                [self.program, "--config", self.dir / "backend-relay.yaml"],
+                stdout=log, stderr=log, env=environment)
+            try:
+                while b"READY=1" not in notify.recv(4096):
+                    pass
+            except TimeoutError:
+                self.process.kill()
+                raise AssertionError("not ready:\n" + self.output()) from None
+        return self
+
+    def stop(self, signum=signal.SIGTERM):
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        process.send_signal(signum)
+        code = process.wait(DEADLINE_S)
+        if signum == signal.SIGTERM:
+            assert code == 0, f"it ended with {code}:\n{self.output()}"
+
+    def reload(self):
+        before = self.output().count("tokens read")
+        self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.output().count("tokens read") > before, "the reload")
+
+    def output(self):
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def is_alive(self):
+        return self.process.poll() is None
+
+    # What clients do. All that they hear is kept in `heard`.
+
+    def url(self, worker_id, runtime_id="r0", cursor=None):
+        query = "" if cursor is None else f"?cursor={cursor}"
+        return f"http://127.0.0.1:{self.port}/api/runtimes/{runtime_id}/workers/{worker_id}" \
+               f"/events/ws{query}"
+
+    def observe(self, worker_id, role="operator", runtime_id="r0", cursor=None, plain=False,
+                **options):
+        options.setdefault("token", self.tokens.get(role))
+        try:
+            client = ws.Client(self.url(worker_id, runtime_id, cursor),
+                               subprotocols=() if plain else ("sightline.v1",), **options)
+        except ws.Refused as refused:
+            self.heard.append(str(dict(refused.headers)))
+            raise
+        self.heard.append(client)
+        return client
+
+    def get(self, path, role="operator", token=None, headers=None):
+        """(status, Sightline-Code, body) of a GET."""
+        headers = dict(headers or {})
+        token = token or self.tokens.get(role)
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+                status, head, body = answer.status, answer.headers, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            status, head, body = error.code, error.headers, error.read().decode()
+        self.heard.append(str(head) + body)
+        return status, head.get("Sightline-Code"), body
+
+    def metric(self, name):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.status_port}/metrics",
+                                    timeout=DEADLINE_S) as answer:
+            text = answer.read().decode()
+        self.heard.append(text)
+        return int(next(line.split()[1] for line in text.splitlines()
+                        if line.startswith(f"sightline_relay_{name} ")))
+
+    def everything_heard(self):
+        """All bytes that went towards clients, and all that was logged."""
+        texts = [self.output()]
+        for item in self.heard:
+            if isinstance(item, str):
+                texts.append(item)
+            else:
+                texts += [m if isinstance(m, str) else repr(m) for m in item.raw]
+                texts.append(str(item.close_reason))
+        return "\n".join(texts)
