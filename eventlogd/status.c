@@ -88,7 +88,8 @@ static void write_counters(struct message_writer *w, const struct counters *c)
 	write_numbers(w, numbers, ARRAY_SIZE(numbers));
 }
 
-int status_write(struct buf *out, const struct server *server, uint64_t request_id)
+int status_write(
+	struct buf *out, const struct server *server, uint64_t request_id, const uint64_t *position)
 {
 	struct log_ends ends;
 	struct event_log_status log;
@@ -125,7 +126,7 @@ int status_write(struct buf *out, const struct server *server, uint64_t request_
 	struct message_writer w;
 	message_begin(&w, out, MESSAGE_STATUS_REPLY);
 	write_u64(&w, request_id);
-	write_map(&w, ARRAY_SIZE(numbers) + 8);
+	write_map(&w, ARRAY_SIZE(numbers) + 8 + (position != NULL));
 	write_text(&w, "log_id");
 	write_text(&w, log_id);
 	write_text(&w, "durability");
@@ -138,6 +139,10 @@ int status_write(struct buf *out, const struct server *server, uint64_t request_
 	write_cursor(&w, server->view, ends.oldest_seq > 0 ? ends.oldest_seq - 1 : 0);
 	write_text(&w, "newest_cursor");
 	write_cursor(&w, server->view, ends.newest_seq);
+	if (position != NULL) {
+		write_text(&w, "position_cursor");
+		write_cursor(&w, server->view, *position);
+	}
 	write_text(&w, "epochs");
 	write_epochs(&w, server->view, &ends);
 	write_numbers(&w, numbers, ARRAY_SIZE(numbers));

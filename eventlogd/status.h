@@ -8,8 +8,12 @@
 
 enum { WORKERS_PAGE_MAX = 1000 };
 
-/* Both append one frame. 0 or -ENOMEM. */
-_must_check_ int status_write(struct buf *out, const struct server *server, uint64_t request_id);
+/*
+ * Both append one frame. 0 or -ENOMEM. `position`: what the asking connection's subscription has
+ * been given up to; NULL without one.
+ */
+_must_check_ int status_write(struct buf *out, const struct server *server, uint64_t request_id,
+	const uint64_t *position);
 /* Workers by ascending id, at most min(limit, WORKERS_PAGE_MAX) behind `after` (NULL: the first).
  */
 _must_check_ int workers_write(struct buf *out, const struct server *server, uint64_t request_id,

@@ -212,7 +212,10 @@ static void subscriber_on_status(struct subscriber *subscriber, const struct mes
 		return;
 	}
 	struct buf *out = empty_scratch(subscriber);
-	subscriber_send(subscriber, status_write(out, subscriber->server, request_id));
+	/* Records up to there stand in the queue before this reply. */
+	uint64_t position = subscriber->reader != NULL ? reader_position(subscriber->reader) : 0;
+	subscriber_send(subscriber, status_write(out, subscriber->server, request_id,
+					    subscriber->reader != NULL ? &position : NULL));
 }
 
 static void subscriber_on_workers(struct subscriber *subscriber, const struct message *message)
