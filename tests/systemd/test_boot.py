@@ -24,10 +24,8 @@ pytestmark = pytest.mark.skipif(machine_module.missing() is not None,
 
 
 def new_token(program, role):
-    output = subprocess.run([program, "--new-token", "tester", role], check=True,
-                            capture_output=True, text=True).stdout.splitlines()
-    entry = next(line for line in output if "hash" in line).strip().removeprefix("- ")
-    token = next(line for line in output if line and "hash" not in line).split()[-1]
+    token, entry = subprocess.run([program, "--new-token", "tester", role], check=True,
+                                  capture_output=True, text=True).stdout.splitlines()
     return token, entry
 
 
@@ -36,7 +34,7 @@ def prepare(installed, token_entry):
     config = next(installed.glob("**/etc/sightline"))
     make_secrets = next(installed.glob("**/sightline/make-secrets"))
     subprocess.run([make_secrets, config], check=True, capture_output=True)
-    (config / "tokens.yaml").write_text(f"tokens:\n  - {token_entry}\n")
+    (config / "tokens.yaml").write_text(f"tokens:\n  {token_entry}\n")
     drop_in = installed / "etc/systemd/system/projection.service.d/watchdog.conf"
     drop_in.parent.mkdir(parents=True)
     drop_in.write_text(f"[Service]\nWatchdogSec={WATCHDOG_S}s\n")
@@ -176,7 +174,7 @@ def test_a_hung_process_is_killed_by_its_watchdog_and_started_again(machine, tok
 
 def test_a_reload_takes_new_tokens(machine, build_dir):
     token, entry = new_token(build_dir / "bin/backend-relay", "operator")
-    machine.run("sh", "-c", f"echo '  - {entry}' >> /usr/local/etc/sightline/tokens.yaml")
+    machine.run("sh", "-c", f"echo '  {entry}' >> /usr/local/etc/sightline/tokens.yaml")
     machine.run("systemctl", "reload", "backend-relay.service")
     with watch(machine, "first", token, 10) as viewer:
         assert read_lines(viewer, 10) == numbered(0, 10)

@@ -115,16 +115,14 @@ class Layout:
         self.tokens = state["tokens"]
         self._write(self.credentials / "runtime.token", self.runtime_token + "\n")
         self._write(self.directory / "tokens.yaml",
-                    "tokens:\n" + "".join(f"  - {entry}\n" for entry in state["entries"]))
+                    "tokens:\n" + "".join(f"  {entry}\n" for entry in state["entries"]))
 
     def _new_token(self, role):
         """(token, YAML entry) as `backend-relay --new-token SUBJECT ROLE` prints them."""
-        output = subprocess.run(
+        token, entry = subprocess.run(
             [self.program("backend-relay"), "--new-token", f"demo-{role}", role],
             check=True, capture_output=True, text=True,
         ).stdout.splitlines()
-        entry = next(line for line in output if "hash" in line).strip().removeprefix("- ")
-        token = next(line for line in output if line and "hash" not in line).split()[-1]
         return token, entry
 
     def _write(self, path, text):
