@@ -127,6 +127,12 @@ enum record_result record_check_header(const uint8_t *bytes, size_t len, size_t 
 enum record_result record_check_place(
 	const uint8_t *bytes, size_t len, uint32_t salt, uint32_t offset, size_t *size);
 
+/* Whether the body is as it was written, for a record whose header has been checked. */
+bool record_check_body(const uint8_t *bytes, size_t size);
+
+/* Takes apart a record whose checks are right; RECORD_INVALID when its parts don't fit it. */
+_must_check_ enum record_result record_read(const uint8_t *bytes, struct record *out);
+
 /* Verifies both checks and takes the record apart; `*size` is what it occupies. */
 _must_check_ enum record_result record_decode(
 	const uint8_t *bytes, size_t len, struct record *out, size_t *size);

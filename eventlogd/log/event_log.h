@@ -142,7 +142,7 @@ _must_check_ int event_log_stage(struct event_log *log, const struct event_log_b
 /*
  * Takes over what the sync thread finished and writes what is staged, in one pwritev where it is in
  * one segment. EVENT_LOG_OK also when some has to wait for a new segment (a wake follows).
- * EVENT_LOG_NO_SPACE and EVENT_LOG_READ_ONLY: see tickets above. Never an -errno: what the disk
+ * EVENT_LOG_NO_SPACE, EVENT_LOG_READ_ONLY: see tickets above. Never an -errno: what the disk
  * says is in the status.
  */
 enum event_log_result event_log_commit(struct event_log *log, uint64_t wall_ns);

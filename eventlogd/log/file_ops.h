@@ -15,7 +15,15 @@
 
 #include "proto/base/attributes.h"
 
+/* Calls back for each name in a directory but "." and ".."; not 0 ends the listing with it. */
+typedef int (*file_name_fn)(void *owner, const char *name);
+
 struct file_ops {
+	/* Makes a directory fit for a log: its file system must keep allocated blocks where they
+	 * are (on btrfs: no copy-on-write for new files). 0, or -EOPNOTSUPP. */
+	int (*prepare_directory)(void *owner, int directory_fd);
+	int (*list)(void *owner, int directory_fd, file_name_fn name, void *name_owner);
+	int (*stat)(void *owner, int fd, struct stat *out);
 	int (*open_at)(void *owner, int directory_fd, const char *name, int flags, mode_t mode);
 	int (*close)(void *owner, int fd);
 	ssize_t (*pread)(void *owner, int fd, void *out, size_t len, uint64_t offset);

@@ -1,0 +1,452 @@
+/* Opening and closing the log, time, and what it tells of itself. */
+#include "eventlogd/log/event_log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/note.h"
+#include "eventlogd/log/recovery.h"
+#include "proto/base/bytes.h"
+#include "proto/base/clock.h"
+#include "proto/limits.h"
+#include "proto/record.h"
+
+#define IDLE_BEFORE_MARK_NS (NS_PER_S / 2)
+#define SPARE_RETRY_NS NS_PER_S
+#define SEGMENT_ALIGNMENT 4096u
+
+static const char *const durability_names[] = {
+	[DURABILITY_INTERVAL] = "interval",
+	[DURABILITY_DURABLE] = "durable",
+	[DURABILITY_OS] = "os",
+};
+
+const char *durability_name(enum durability durability)
+{
+	return durability_names[durability];
+}
+
+bool durability_parse(const char *text, enum durability *out)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(durability_names); i++) {
+		if (strcmp(text, durability_names[i]) == 0) {
+			*out = (enum durability)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+void event_log_config_init(struct event_log_config *config)
+{
+	*config = (struct event_log_config){
+		.durability = DURABILITY_INTERVAL,
+		.sync_interval_ns = 20 * NS_PER_MS,
+		.sync_bytes = UINT64_C(1) << 20,
+		.segment_bytes = SEGMENT_BYTES_DEFAULT,
+		.max_event_bytes = EVENT_BYTES_DEFAULT,
+		.max_workers = MAX_WORKERS_DEFAULT,
+		.retention.keyframe_reserve = UINT64_MAX,
+	};
+}
+
+static bool config_is_valid(const struct event_log_config *config)
+{
+	return config->directory != NULL && config->segment_bytes >= SEGMENT_BYTES_MIN &&
+	       config->segment_bytes <= SEGMENT_BYTES_MAX && config->max_workers >= 1 &&
+	       config->max_event_bytes <= EVENT_BYTES_MAX &&
+	       /* The largest event, its footer and the slack fit one segment. */
+	       config->max_event_bytes + (uint64_t)RECORD_OVERHEAD_MAX <= config->segment_bytes / 2;
+}
+
+static int open_directory(struct event_log *log, const char *path)
+{
+	int fd = log->ops->open_at(log->ops->owner, AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	log->directory_fd = fd;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	return log->ops->prepare_directory(log->ops->owner, fd);
+}
+
+static void report(const struct event_log *log, enum finding_kind kind, const char *file)
+{
+	struct finding finding = {.kind = kind, .file = file};
+	finding_report(&log->config.findings, &finding);
+}
+
+static int remove_leftovers(struct event_log *log, const struct recovery *recovery)
+{
+	const struct file_ops *ops = log->ops;
+	int r = 0;
+	if (recovery->has_spare) {
+		r = ops->unlink_at(ops->owner, log->directory_fd, SEGMENT_SPARE_NAME);
+		if (r == 0)
+			report(log, FINDING_TEMPORARY_REMOVED, SEGMENT_SPARE_NAME);
+		/* Something else by that name, a directory for example: it is not ours. */
+		if (r == -EISDIR || r == -EPERM)
+			report(log, FINDING_FOREIGN_FILE, SEGMENT_SPARE_NAME);
+	}
+	for (size_t i = 0; i < recovery->pruned_count; i++) {
+		int removed = ops->unlink_at(ops->owner, log->directory_fd, recovery->pruned[i]);
+		if (removed == 0)
+			report(log, FINDING_SEGMENT_PRUNED, recovery->pruned[i]);
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
+static int begin_epoch(struct event_log *log, const struct recovery *recovery)
+{
+	struct log_view *view = &log->view;
+	if (recovery->is_empty) {
+		randombytes_buf(view->log_id, sizeof(view->log_id));
+		catalog_begin_epoch(view, 1, 1);
+		report(log, FINDING_LOG_CREATED, NULL);
+		return 0;
+	}
+	if (recovery->is_clean)
+		return 0;
+	if (recovery->newest_epoch == UINT16_MAX)
+		return -EOVERFLOW;
+	struct finding finding = {.kind = FINDING_UNCLEAN_STOP, .first = recovery->next_seq};
+	finding_report(&log->config.findings, &finding);
+	catalog_begin_epoch(view, (uint16_t)(recovery->newest_epoch + 1), recovery->next_seq);
+	return 0;
+}
+
+static int recover(struct event_log *log)
+{
+	struct recovery recovery;
+	int r = recovery_read(&log->view, &log->config.findings, &recovery);
+	if (r == 0)
+		r = remove_leftovers(log, &recovery);
+	if (r == 0)
+		r = recovery_settle(&log->view, &recovery);
+	if (r == 0)
+		r = begin_epoch(log, &recovery);
+	if (r == 0) {
+		/* Everything that counts has been synced, now or before. */
+		log->next_seq = recovery.next_seq;
+		log->written.seq = log->synced.seq = recovery.next_seq - 1;
+		log->view.visible_seq = recovery.next_seq - 1;
+		log->counters.damaged_ranges = recovery.damaged_ranges;
+	}
+	recovery_free(&recovery);
+	return r;
+}
+
+/* Waits for the first segment; a disk without room for it is no reason not to serve reads. */
+static int begin_first_segment(struct event_log *log, uint64_t wall_ns)
+{
+	log_want_spare(log);
+	while (log->active == NULL && !log->has_no_space && !log->is_read_only) {
+		syncer_wait(&log->syncer);
+		log_take_news(log);
+		if (log->roll == NULL && log->spare_fd >= 0 && log->active == NULL) {
+			int r = log_begin_roll(log, wall_ns);
+			if (r != 0)
+				return r;
+		}
+		if (log->spare_error == -ENOSPC || log->spare_error == -EDQUOT)
+			log->has_no_space = true;
+		else if (log->spare_error != 0)
+			return log->spare_error;
+	}
+	return log->is_read_only ? log->sync_error : 0;
+}
+
+static bool is_empty_leftover(const struct event_log *log, const struct segment *segment)
+{
+	return segment != log->active && segment->base == log->active->base &&
+		!segment->is_sealed && !segment->header_is_damaged &&
+		segment->data_end == SEGMENT_HEADER_BYTES;
+}
+
+/*
+ * A stop right after a roll leaves a segment without any record. It can go once the new one, with
+ * its newer epoch, is on the disk; not before, or the epoch could be given twice. Otherwise a crash
+ * loop would fill the directory.
+ */
+static void drop_empty_leftovers(struct event_log *log)
+{
+	struct log_view *view = &log->view;
+	size_t end = view->segment_count, first = end;
+	if (log->active == NULL)
+		return;
+	while (first > 0 && view->segments[first - 1]->base == log->active->base)
+		first--;
+	/* What an unsealed segment before them holds is judged by there being a newer one. */
+	if (first > 0 && !view->segments[first - 1]->is_sealed)
+		return;
+	for (size_t i = end; i-- > first;)
+		if (is_empty_leftover(log, view->segments[i]) &&
+			syncer_request_removal(&log->syncer, view->segments[i]->name))
+			catalog_remove(view, i);
+}
+
+static int start(struct event_log *log, const char *directory, uint64_t wall_ns)
+{
+	int r = open_directory(log, directory);
+	if (r != 0)
+		return r;
+	catalog_init(&log->view, log->ops, log->directory_fd, log->config.max_workers);
+	log->view.is_live = true;
+	r = recover(log);
+	if (r != 0)
+		return r;
+	struct syncer_config syncer = {
+		.start = log->written,
+		.ops = log->ops,
+		.directory_fd = log->directory_fd,
+		.durability = log->config.durability,
+		.interval_ns = log->config.sync_interval_ns,
+		.sync_bytes = log->config.sync_bytes,
+		.segment_bytes = log->config.segment_bytes,
+		.wake = log->config.wake,
+		.wake_owner = log->config.wake_owner,
+	};
+	r = syncer_start(&log->syncer, &syncer);
+	if (r == 0)
+		r = begin_first_segment(log, wall_ns);
+	if (r == 0)
+		drop_empty_leftovers(log);
+	return r;
+}
+
+static void free_roll(struct event_log *log)
+{
+	struct roll *roll = log->roll;
+	if (roll == NULL)
+		return;
+	if (roll->old_fd >= 0)
+		log->ops->close(log->ops->owner, roll->old_fd);
+	if (roll->next_fd >= 0)
+		log->ops->close(log->ops->owner, roll->next_fd);
+	seal_free(&roll->seal);
+	free(roll);
+	log->roll = NULL;
+}
+
+/* Ends the thread first: after that nothing else touches what is freed. */
+static void stop(struct event_log *log)
+{
+	syncer_stop(&log->syncer);
+	if (log->syncer.spare_fd >= 0 && log->spare_fd < 0)
+		log->spare_fd = log->syncer.spare_fd;
+	free_roll(log);
+	segment_free(log->next);
+	if (log->active_fd >= 0)
+		log->ops->close(log->ops->owner, log->active_fd);
+	if (log->spare_fd >= 0) {
+		log->ops->close(log->ops->owner, log->spare_fd);
+		(void)log->ops->unlink_at(log->ops->owner, log->directory_fd, SEGMENT_SPARE_NAME);
+	}
+	stage_free(&log->stage);
+	catalog_clear(&log->view);
+	if (log->directory_fd >= 0)
+		log->ops->close(log->ops->owner, log->directory_fd);
+	free(log);
+}
+
+int event_log_open(struct event_log **out, const struct event_log_config *config, uint64_t wall_ns)
+{
+	if (!config_is_valid(config))
+		return -EINVAL;
+	struct event_log *log = calloc(1, sizeof(*log));
+	if (log == NULL)
+		return -ENOMEM;
+	log->config = *config;
+	log->config.directory = NULL;
+	log->config.segment_bytes = align_up(config->segment_bytes, SEGMENT_ALIGNMENT);
+	log->ops = config->ops == NULL ? &file_ops_system : config->ops;
+	log->directory_fd = log->active_fd = log->spare_fd = -1;
+	log->syncer.spare_fd = -1;
+	log->next_ticket = 1;
+	stage_init(&log->stage);
+	int r = start(log, config->directory, wall_ns);
+	if (r != 0) {
+		stop(log);
+		return r;
+	}
+	*out = log;
+	return 0;
+}
+
+/* Writes what is staged, also across rolls. */
+static int drain(struct event_log *log, uint64_t wall_ns)
+{
+	for (;;) {
+		enum event_log_result result = event_log_commit(log, wall_ns);
+		if (result != EVENT_LOG_OK)
+			return result == EVENT_LOG_READ_ONLY ? log->sync_error : -ENOSPC;
+		if (log->stage.count == 0 && log->roll == NULL)
+			return 0;
+		syncer_wait(&log->syncer);
+	}
+}
+
+static int seal_active(struct event_log *log)
+{
+	struct roll *roll = calloc(1, sizeof(*roll));
+	if (roll == NULL)
+		return syncer_flush(&log->syncer);
+	roll->next_fd = -1;
+	roll->old_fd = log->active_fd;
+	roll->has_seal = seal_prepare(&roll->seal, log->active, &log->view.table, 0,
+				 log->view.log_id) == 0;
+	log->active = NULL;
+	log->active_fd = -1;
+	log->roll = roll;
+	syncer_request_roll(&log->syncer, roll);
+	while (log->roll != NULL && !log->is_read_only) {
+		syncer_wait(&log->syncer);
+		log_take_news(log);
+	}
+	return log->is_read_only ? log->sync_error : 0;
+}
+
+/* A segment that holds nothing says nothing: the next start makes its own. */
+static int remove_empty_active(struct event_log *log)
+{
+	const struct file_ops *ops = log->ops;
+	int r = ops->unlink_at(ops->owner, log->directory_fd, log->active->name);
+	return r == 0 ? ops->fsync(ops->owner, log->directory_fd) : r;
+}
+
+int event_log_close(struct event_log *log, uint64_t wall_ns)
+{
+	if (log == NULL)
+		return 0;
+	int r = drain(log, wall_ns);
+	while (!log->is_read_only && syncer_has_removals(&log->syncer)) {
+		syncer_wait(&log->syncer);
+		log_take_news(log);
+	}
+	/* With a full disk what is there can still be sealed: its footer has its room. */
+	if ((r == 0 || r == -ENOSPC) && log->active != NULL && !log->heal_is_due)
+		r = log->active->data_end == SEGMENT_HEADER_BYTES ? remove_empty_active(log)
+								  : seal_active(log);
+	stop(log);
+	return r;
+}
+
+struct log_view *event_log_view(struct event_log *log)
+{
+	return &log->view;
+}
+
+void event_log_progress(const struct event_log *log, struct event_log_progress *out)
+{
+	bool durable = log->config.durability == DURABILITY_DURABLE;
+	*out = (struct event_log_progress){
+		.written = log->written.ticket,
+		.synced = log->synced.ticket,
+		.acked = durable ? log->synced.ticket : log->written.ticket,
+		.visible_seq = log->view.visible_seq,
+	};
+}
+
+/* So that a stop after a quiet time finds a durable mark for the last records too. */
+static void write_mark(struct event_log *log, uint64_t wall_ns, uint64_t monotonic_ns)
+{
+	if (log->stage.count != 0 || log->active == NULL || log->marked_seq >= log->synced.seq ||
+		monotonic_ns < log->last_append_ns + IDLE_BEFORE_MARK_NS)
+		return;
+	struct record mark = note_record(NOTE_MARK, log->written.seq, wall_ns);
+	log_append_note(log, &mark); /* what went wrong is in the log's state */
+}
+
+static bool has_free_space(const struct event_log *log)
+{
+	uint64_t free_bytes;
+	return log->ops->free_bytes(log->ops->owner, log->directory_fd, &free_bytes) != 0 ||
+	       free_bytes >= 2 * log->config.segment_bytes;
+}
+
+/* Tries again what a full disk kept from happening, once there is room for two segments. */
+static void try_space_again(struct event_log *log, uint64_t wall_ns, uint64_t monotonic_ns)
+{
+	bool wants = log->has_no_space || log->spare_error != 0;
+	if (!wants || log->is_read_only || monotonic_ns < log->last_spare_try_ns + SPARE_RETRY_NS ||
+		!has_free_space(log))
+		return;
+	log->last_spare_try_ns = monotonic_ns;
+	if (log->heal_is_due) {
+		if (!log->heal_asked && log->active != NULL) {
+			log->heal_asked = true;
+			syncer_request_heal(&log->syncer, log->active->data_end, log->heal_bytes);
+		}
+		return;
+	}
+	if (log->roll != NULL) {
+		if (!log->roll_asked) {
+			log->roll_asked = true;
+			log->has_no_space = false;
+			syncer_request_roll(&log->syncer, log->roll);
+		}
+		return;
+	}
+	if (log->spare_fd < 0) {
+		log_want_spare(log);
+		return;
+	}
+	log->has_no_space = log->active == NULL && log_begin_roll(log, wall_ns) != 0;
+}
+
+void event_log_tick(struct event_log *log, uint64_t wall_ns, uint64_t monotonic_ns)
+{
+	log_take_news(log);
+	uint64_t now_ns = retention_clock_now(&log->retention_clock, wall_ns, monotonic_ns);
+	if (log->is_read_only)
+		return;
+	try_space_again(log, wall_ns, monotonic_ns);
+	write_mark(log, wall_ns, monotonic_ns);
+	log_prune(log, now_ns, wall_ns);
+}
+
+bool event_log_worker(struct event_log *log, const char *worker, size_t len, struct log_worker *out)
+{
+	const struct worker *row = worker_table_find(&log->view.table, worker, len);
+	if (row == NULL)
+		return false;
+	worker_describe(row, out);
+	return true;
+}
+
+bool event_log_producer_seq(
+	struct event_log *log, const char *worker, size_t len, uint64_t producer, uint64_t *out)
+{
+	const struct worker *row = worker_table_find(&log->view.table, worker, len);
+	const struct producer *found = row == NULL ? NULL : worker_find_producer(row, producer);
+	if (found == NULL || found->staged == 0)
+		return false;
+	*out = found->staged;
+	return true;
+}
+
+uint32_t event_log_workers_of_uid(const struct event_log *log, uint32_t uid)
+{
+	return worker_table_uid_count(&log->view.table, uid);
+}
+
+void event_log_status(const struct event_log *log, struct event_log_status *out)
+{
+	*out = log->counters;
+	out->durability = log->config.durability;
+	out->is_read_only = log->is_read_only;
+	out->has_no_space = log->has_no_space;
+	out->sync_error = log->sync_error;
+	out->staged_bytes = stage_bytes(&log->stage);
+	out->staged_bytes_max = log->config.staged_bytes_max;
+	out->written_seq = log->written.seq;
+	out->durable_seq = log->synced.seq;
+	out->workers = log->view.table.count;
+	out->max_workers = log->config.max_workers;
+}

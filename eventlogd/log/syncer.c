@@ -1,0 +1,425 @@
+#include "eventlogd/log/syncer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "proto/base/clock.h"
+
+static bool is_full(int error)
+{
+	return error == -ENOSPC || error == -EDQUOT;
+}
+
+/* Without the mutex. */
+static void call_wake(struct syncer *syncer)
+{
+	if (syncer->config.wake != NULL)
+		syncer->config.wake(syncer->config.wake_owner);
+}
+
+static void set_error(struct syncer *syncer, int error)
+{
+	if (error != 0 && syncer->error == 0)
+		syncer->error = error;
+}
+
+static bool sync_is_due(const struct syncer *syncer, uint64_t now_ns)
+{
+	if (syncer->fd < 0 || syncer->written.bytes == syncer->synced.bytes)
+		return false;
+	switch (syncer->config.durability) {
+	case DURABILITY_DURABLE:
+		return true;
+	case DURABILITY_INTERVAL:
+		return syncer->written.bytes - syncer->synced.bytes >= syncer->config.sync_bytes ||
+		       now_ns - syncer->dirty_since_ns >= syncer->config.interval_ns;
+	case DURABILITY_OS:
+		return false;
+	}
+	return false;
+}
+
+/* The jobs. Each is entered and left with the mutex held, and gives it up in between. */
+
+static void run_sync(struct syncer *syncer)
+{
+	int fd = syncer->fd;
+	struct sync_mark mark = syncer->written;
+	uint64_t start_ns = clock_monotonic_ns();
+	pthread_mutex_unlock(&syncer->mutex);
+	int r = syncer->config.ops->fdatasync(syncer->config.ops->owner, fd);
+	pthread_mutex_lock(&syncer->mutex);
+	if (r != 0) {
+		set_error(syncer, r);
+		return;
+	}
+	syncer->synced = mark;
+	syncer->sync_count++;
+	/* What was written meanwhile has waited since then at most. */
+	syncer->dirty_since_ns = start_ns;
+}
+
+static int finish_old(struct syncer *syncer, struct roll *roll)
+{
+	const struct file_ops *ops = syncer->config.ops;
+	int r = ops->fdatasync(ops->owner, roll->old_fd);
+	if (r == 0 && roll->has_seal) {
+		r = seal_write(&roll->seal, ops, roll->old_fd);
+		roll->is_sealed = r == SEAL_WRITTEN;
+	}
+	ops->close(ops->owner, roll->old_fd);
+	roll->old_fd = -1;
+	return r < 0 ? r : 0;
+}
+
+/* 0; or -errno, and `roll->error` when that is a full disk before anything was to be synced. */
+static int begin_next(struct syncer *syncer, struct roll *roll)
+{
+	const struct file_ops *ops = syncer->config.ops;
+	int directory_fd = syncer->config.directory_fd;
+	int r = file_write(ops, roll->next_fd, roll->header, sizeof(roll->header), 0, NULL);
+	if (is_full(r)) {
+		roll->error = r;
+		return 0;
+	}
+	if (r == 0)
+		r = ops->fsync(ops->owner, roll->next_fd);
+	if (r != 0)
+		return r;
+	r = ops->rename_at(ops->owner, directory_fd, SEGMENT_SPARE_NAME, roll->name);
+	if (is_full(r)) {
+		roll->error = r;
+		return 0;
+	}
+	/* Only with the directory on the disk does the segment exist after a power loss. */
+	return r == 0 ? ops->fsync(ops->owner, directory_fd) : r;
+}
+
+static void run_roll(struct syncer *syncer)
+{
+	struct roll *roll = syncer->roll;
+	struct sync_mark mark = syncer->written;
+	syncer->roll_job = SYNCER_RUNNING;
+	pthread_mutex_unlock(&syncer->mutex);
+	int r = roll->old_fd >= 0 ? finish_old(syncer, roll) : 0;
+	bool old_is_synced = r == 0;
+	roll->error = 0;
+	if (r == 0 && roll->next_fd >= 0)
+		r = begin_next(syncer, roll);
+	pthread_mutex_lock(&syncer->mutex);
+	set_error(syncer, r);
+	if (old_is_synced) {
+		syncer->synced = mark;
+		syncer->sync_count++;
+	}
+	if (r == 0)
+		syncer->roll_job = SYNCER_DONE;
+}
+
+static int make_spare(struct syncer *syncer, int *out)
+{
+	const struct file_ops *ops = syncer->config.ops;
+	int directory_fd = syncer->config.directory_fd;
+	int r = ops->unlink_at(ops->owner, directory_fd, SEGMENT_SPARE_NAME);
+	if (r != 0 && r != -ENOENT)
+		return r;
+	int fd = ops->open_at(ops->owner, directory_fd, SEGMENT_SPARE_NAME,
+		O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0640);
+	if (fd < 0)
+		return fd;
+	do
+		r = ops->fallocate(ops->owner, fd, 0, 0, syncer->config.segment_bytes);
+	while (r == -EINTR);
+	if (r == 0)
+		r = ops->fsync(ops->owner, fd);
+	if (r == 0) {
+		*out = fd;
+		return 0;
+	}
+	ops->close(ops->owner, fd);
+	(void)ops->unlink_at(ops->owner, directory_fd, SEGMENT_SPARE_NAME);
+	return r;
+}
+
+static void run_spare(struct syncer *syncer)
+{
+	syncer->spare_job = SYNCER_RUNNING;
+	pthread_mutex_unlock(&syncer->mutex);
+	int fd = -1;
+	int r = make_spare(syncer, &fd);
+	pthread_mutex_lock(&syncer->mutex);
+	/* A spare holds nothing yet: whatever failed, a new one can be tried. */
+	syncer->spare_fd = fd;
+	syncer->spare_error = r;
+	syncer->spare_job = SYNCER_DONE;
+}
+
+static int zero_out(const struct file_ops *ops, int fd, uint64_t offset, uint64_t bytes)
+{
+	static const uint8_t zeros[64 * 1024];
+	for (uint64_t done = 0; done < bytes;) {
+		size_t len = bytes - done < sizeof(zeros) ? (size_t)(bytes - done) : sizeof(zeros);
+		int r = file_write(ops, fd, zeros, len, offset + done, NULL);
+		if (r != 0)
+			return r;
+		done += len;
+	}
+	return 0;
+}
+
+static void run_heal(struct syncer *syncer)
+{
+	int fd = syncer->fd;
+	uint64_t offset = syncer->heal_offset, bytes = syncer->heal_bytes;
+	syncer->heal_job = SYNCER_RUNNING;
+	pthread_mutex_unlock(&syncer->mutex);
+	const struct file_ops *ops = syncer->config.ops;
+	int write_error = zero_out(ops, fd, offset, bytes);
+	int r = write_error == 0 ? ops->fdatasync(ops->owner, fd) : 0;
+	pthread_mutex_lock(&syncer->mutex);
+	set_error(syncer, r);
+	syncer->heal_error = write_error;
+	if (r == 0)
+		syncer->heal_job = SYNCER_DONE;
+}
+
+static void run_removals(struct syncer *syncer)
+{
+	const struct file_ops *ops = syncer->config.ops;
+	char names[SYNCER_REMOVALS_MAX][SEGMENT_NAME_BYTES + 1];
+	unsigned int count = syncer->removal_count;
+	int fd = syncer->fd, directory_fd = syncer->config.directory_fd;
+	struct sync_mark mark = syncer->written;
+	memcpy(names, syncer->removals, sizeof(names));
+	syncer->removal_count = 0;
+	pthread_mutex_unlock(&syncer->mutex);
+	/* The note that says what is gone has to be on the disk before it is. */
+	int r = fd >= 0 ? ops->fdatasync(ops->owner, fd) : 0;
+	int sync_error = r;
+	for (unsigned int i = 0; r == 0 && i < count; i++)
+		(void)ops->unlink_at(ops->owner, directory_fd, names[i]);
+	if (r == 0)
+		r = ops->fsync(ops->owner, directory_fd);
+	pthread_mutex_lock(&syncer->mutex);
+	set_error(syncer, r);
+	if (sync_error == 0 && fd >= 0)
+		syncer->synced = mark;
+}
+
+/* Runs one job if there is one. */
+static bool run_next(struct syncer *syncer)
+{
+	if (syncer->error != 0)
+		return false;
+	if (syncer->heal_job == SYNCER_ASKED)
+		run_heal(syncer);
+	else if (syncer->roll_job == SYNCER_ASKED)
+		run_roll(syncer);
+	else if (sync_is_due(syncer, clock_monotonic_ns()))
+		run_sync(syncer);
+	else if (syncer->removal_count != 0)
+		run_removals(syncer);
+	else if (syncer->spare_job == SYNCER_ASKED)
+		run_spare(syncer);
+	else
+		return false;
+	return true;
+}
+
+static void wait_for_work(struct syncer *syncer)
+{
+	bool is_timed = syncer->config.durability == DURABILITY_INTERVAL && syncer->fd >= 0 &&
+			syncer->error == 0 && syncer->written.bytes != syncer->synced.bytes;
+	if (!is_timed) {
+		pthread_cond_wait(&syncer->asked, &syncer->mutex);
+		return;
+	}
+	uint64_t at = syncer->dirty_since_ns + syncer->config.interval_ns;
+	struct timespec deadline = {(time_t)(at / NS_PER_S), (long)(at % NS_PER_S)};
+	pthread_cond_timedwait(&syncer->asked, &syncer->mutex, &deadline);
+}
+
+static void *thread_main(void *argument)
+{
+	struct syncer *syncer = argument;
+	pthread_mutex_lock(&syncer->mutex);
+	while (!syncer->stopping) {
+		if (!run_next(syncer)) {
+			pthread_cond_broadcast(&syncer->done);
+			wait_for_work(syncer);
+			continue;
+		}
+		pthread_cond_broadcast(&syncer->done);
+		pthread_mutex_unlock(&syncer->mutex);
+		call_wake(syncer);
+		pthread_mutex_lock(&syncer->mutex);
+	}
+	pthread_mutex_unlock(&syncer->mutex);
+	return NULL;
+}
+
+int syncer_start(struct syncer *syncer, const struct syncer_config *config)
+{
+	*syncer = (struct syncer){.config = *config,
+		.fd = -1,
+		.spare_fd = -1,
+		.written = config->start,
+		.synced = config->start};
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_mutex_init(&syncer->mutex, NULL);
+	pthread_cond_init(&syncer->asked, &monotonic);
+	pthread_cond_init(&syncer->done, NULL);
+	pthread_condattr_destroy(&monotonic);
+	int r = pthread_create(&syncer->thread, NULL, thread_main, syncer);
+	syncer->is_started = r == 0;
+	return -r;
+}
+
+void syncer_stop(struct syncer *syncer)
+{
+	if (!syncer->is_started)
+		return;
+	pthread_mutex_lock(&syncer->mutex);
+	syncer->stopping = true;
+	pthread_cond_signal(&syncer->asked);
+	pthread_mutex_unlock(&syncer->mutex);
+	pthread_join(syncer->thread, NULL);
+	syncer->is_started = false;
+	pthread_cond_destroy(&syncer->asked);
+	pthread_cond_destroy(&syncer->done);
+	pthread_mutex_destroy(&syncer->mutex);
+}
+
+void syncer_set_fd(struct syncer *syncer, int fd)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	syncer->fd = fd;
+	pthread_mutex_unlock(&syncer->mutex);
+}
+
+void syncer_written(struct syncer *syncer, const struct sync_mark *mark)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	bool was_clean = syncer->written.bytes == syncer->synced.bytes;
+	if (was_clean)
+		syncer->dirty_since_ns = clock_monotonic_ns();
+	syncer->written = *mark;
+	uint64_t dirty = mark->bytes - syncer->synced.bytes;
+	if (syncer->config.durability == DURABILITY_DURABLE ||
+		(syncer->config.durability == DURABILITY_INTERVAL &&
+			(was_clean || dirty >= syncer->config.sync_bytes)))
+		pthread_cond_signal(&syncer->asked);
+	pthread_mutex_unlock(&syncer->mutex);
+}
+
+void syncer_request_roll(struct syncer *syncer, struct roll *roll)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	assert(syncer->roll_job == SYNCER_IDLE);
+	syncer->roll = roll;
+	syncer->roll_job = SYNCER_ASKED;
+	/* Its job syncs and closes what has been the active segment. */
+	syncer->fd = -1;
+	pthread_cond_signal(&syncer->asked);
+	pthread_mutex_unlock(&syncer->mutex);
+}
+
+void syncer_request_spare(struct syncer *syncer)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	assert(syncer->spare_job == SYNCER_IDLE);
+	syncer->spare_job = SYNCER_ASKED;
+	pthread_cond_signal(&syncer->asked);
+	pthread_mutex_unlock(&syncer->mutex);
+}
+
+void syncer_request_heal(struct syncer *syncer, uint64_t offset, uint64_t bytes)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	assert(syncer->heal_job == SYNCER_IDLE);
+	syncer->heal_offset = offset;
+	syncer->heal_bytes = bytes;
+	syncer->heal_job = SYNCER_ASKED;
+	pthread_cond_signal(&syncer->asked);
+	pthread_mutex_unlock(&syncer->mutex);
+}
+
+bool syncer_request_removal(struct syncer *syncer, const char *name)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	bool has_room = syncer->removal_count < SYNCER_REMOVALS_MAX;
+	if (has_room) {
+		memcpy(syncer->removals[syncer->removal_count++], name, SEGMENT_NAME_BYTES + 1);
+		pthread_cond_signal(&syncer->asked);
+	}
+	pthread_mutex_unlock(&syncer->mutex);
+	return has_room;
+}
+
+bool syncer_has_removals(struct syncer *syncer)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	bool has = syncer->removal_count != 0;
+	pthread_mutex_unlock(&syncer->mutex);
+	return has;
+}
+
+static bool take_done(enum syncer_job *job)
+{
+	if (*job != SYNCER_DONE)
+		return false;
+	*job = SYNCER_IDLE;
+	return true;
+}
+
+void syncer_poll(struct syncer *syncer, struct syncer_news *out)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	*out = (struct syncer_news){.error = syncer->error,
+		.synced = syncer->synced,
+		.sync_count = syncer->sync_count,
+		.spare_fd = -1};
+	out->roll_done = take_done(&syncer->roll_job);
+	out->spare_done = take_done(&syncer->spare_job);
+	if (out->spare_done) {
+		out->spare_fd = syncer->spare_fd;
+		out->spare_error = syncer->spare_error;
+		syncer->spare_fd = -1;
+	}
+	out->heal_done = take_done(&syncer->heal_job);
+	out->heal_error = syncer->heal_error;
+	pthread_mutex_unlock(&syncer->mutex);
+}
+
+static bool has_work(const struct syncer *syncer)
+{
+	return syncer->heal_job == SYNCER_ASKED || syncer->heal_job == SYNCER_RUNNING ||
+	       syncer->roll_job == SYNCER_ASKED || syncer->roll_job == SYNCER_RUNNING ||
+	       syncer->spare_job == SYNCER_ASKED || syncer->spare_job == SYNCER_RUNNING ||
+	       syncer->removal_count != 0;
+}
+
+void syncer_wait(struct syncer *syncer)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	while (syncer->error == 0 && has_work(syncer) && syncer->roll_job != SYNCER_DONE &&
+		syncer->spare_job != SYNCER_DONE && syncer->heal_job != SYNCER_DONE)
+		pthread_cond_wait(&syncer->done, &syncer->mutex);
+	pthread_mutex_unlock(&syncer->mutex);
+}
+
+int syncer_flush(struct syncer *syncer)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	if (syncer->error == 0 && syncer->fd >= 0 && syncer->written.bytes != syncer->synced.bytes)
+		run_sync(syncer);
+	int r = syncer->error;
+	pthread_mutex_unlock(&syncer->mutex);
+	return r;
+}

@@ -1,0 +1,116 @@
+/*
+ * Syncer: the thread that waits for the disk, so that the loop does not have to.
+ *
+ * It syncs what was written (at once, by time and bytes, or only at a roll, as the durability mode
+ * says), seals a segment and puts the spare in its place, makes the next spare, removes pruned
+ * segments, and clears the place of a write that failed. One job at a time, in this order of
+ * urgency: heal, roll, sync, remove, spare.
+ *
+ * The loop's thread asks through syncer_request_… and syncer_written(), is woken by `wake`, and
+ * takes the news with syncer_poll(). What a job needs is handed over with it; nothing else is
+ * shared.
+ *
+ * A sync that fails is never tried again: after a failed fdatasync the kernel may answer 0 for
+ * pages that it dropped. It sets `error`, for good, and no job runs after it.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "eventlogd/log/event_log.h"
+#include "eventlogd/log/file_ops.h"
+#include "eventlogd/log/seal.h"
+#include "eventlogd/log/segment_format.h"
+#include "proto/base/attributes.h"
+
+/* How far the log is, written or synced. */
+struct sync_mark {
+	uint64_t ticket;
+	uint64_t seq;
+	uint64_t bytes; /* since open */
+};
+
+/* From one segment to the next. The requester owns it and leaves it alone until it is done. */
+struct roll {
+	/* The segment that ends; -1: there is none. Closed by the job. */
+	int old_fd;
+	bool has_seal; /* false: it stays without a footer */
+	struct seal seal;
+	bool is_sealed; /* result */
+	/* The one that begins; -1: the log is being closed. */
+	int next_fd;
+	uint8_t header[SEGMENT_HEADER_BYTES];
+	char name[SEGMENT_NAME_BYTES + 1];
+	int error; /* result: 0, or -ENOSPC or -EDQUOT: ask again, the old part is done */
+};
+
+struct syncer_config {
+	struct sync_mark start; /* what is on the disk already */
+	const struct file_ops *ops;
+	int directory_fd;
+	enum durability durability;
+	uint64_t interval_ns, sync_bytes, segment_bytes;
+	void (*wake)(void *owner);
+	void *wake_owner;
+};
+
+enum syncer_job { SYNCER_IDLE, SYNCER_ASKED, SYNCER_RUNNING, SYNCER_DONE };
+
+enum { SYNCER_REMOVALS_MAX = 64 };
+
+struct syncer {
+	struct syncer_config config;
+	pthread_t thread;
+	bool is_started;
+	pthread_mutex_t mutex;
+	pthread_cond_t asked, done;
+	/* All below under the mutex. */
+	bool stopping;
+	int error;
+	int fd; /* active segment, -1: none */
+	struct sync_mark written, synced;
+	uint64_t dirty_since_ns, sync_count;
+	enum syncer_job roll_job, spare_job, heal_job;
+	struct roll *roll;
+	int spare_fd, spare_error;
+	uint64_t heal_offset, heal_bytes;
+	int heal_error;
+	char removals[SYNCER_REMOVALS_MAX][SEGMENT_NAME_BYTES + 1];
+	unsigned int removal_count;
+};
+
+_must_check_ int syncer_start(struct syncer *syncer, const struct syncer_config *config);
+/* Ends the thread after the job that it is in; what is not synced by then is not. */
+void syncer_stop(struct syncer *syncer);
+
+/* Segments are written through this descriptor from now on (-1: none). */
+void syncer_set_fd(struct syncer *syncer, int fd);
+void syncer_written(struct syncer *syncer, const struct sync_mark *mark);
+void syncer_request_roll(struct syncer *syncer, struct roll *roll);
+void syncer_request_spare(struct syncer *syncer);
+/* Zeros over what a failed write may have left, synced. */
+void syncer_request_heal(struct syncer *syncer, uint64_t offset, uint64_t bytes);
+/* Removes a file after everything written so far has been synced. False: too many wait. */
+bool syncer_request_removal(struct syncer *syncer, const char *name);
+
+bool syncer_has_removals(struct syncer *syncer);
+
+struct syncer_news {
+	int error;
+	struct sync_mark synced;
+	uint64_t sync_count;
+	bool roll_done;
+	bool spare_done;
+	int spare_fd, spare_error;
+	bool heal_done;
+	int heal_error;
+};
+/* Takes what is new; a job that is reported done may be asked for again. */
+void syncer_poll(struct syncer *syncer, struct syncer_news *out);
+
+/* Waits until there is something to poll, or the thread is idle. For closing only. */
+void syncer_wait(struct syncer *syncer);
+/* Syncs everything written. For closing only. 0 or the error. */
+_must_check_ int syncer_flush(struct syncer *syncer);

@@ -1,0 +1,111 @@
+/*
+ * Worker table: what the log knows of each worker beside its records.
+ *
+ * Cumulative over the life of the log: it is written into every footer and brought up to date from
+ * the records behind it at start. At most `max` rows: a row without retained records makes room for
+ * a new worker (the one whose newest record is oldest first), and raises forgotten_through.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "eventlogd/log/event_log.h"
+#include "proto/base/attributes.h"
+#include "proto/base/map.h"
+#include "proto/ids.h"
+#include "proto/record.h"
+
+struct index_list;
+
+/* A producer's own count for one worker. */
+struct producer {
+	uint64_t key;    /* record_producer() */
+	uint64_t stored; /* last number in the log */
+	uint64_t staged; /* last number accepted; >= stored */
+	uint64_t used;   /* newest sequence of the log when it published last */
+};
+
+struct worker {
+	UT_hash_handle hh;
+	struct id id;
+	uint8_t id_len;
+	uint32_t owner_uid;
+	uint64_t newest_seq, newest_keyframe, highest_pruned, retained_count, retained_bytes;
+	uint64_t visible_keyframe; /* the newest one that was visible when a newer was written */
+	struct producer *producers;
+	uint32_t producer_count, producers_allocated;
+	uint32_t staged_batches;        /* it can't be forgotten while there are some */
+	struct index_list *active_list; /* in the index of the segment with this id: */
+	uint64_t active_segment_id;
+};
+
+struct uid_count;
+
+struct worker_table {
+	struct worker *workers; /* by id */
+	uint32_t count, max;
+	struct uid_count *uids;
+	uint64_t encoded_bytes; /* what all rows take in a footer */
+	uint64_t forgotten_through;
+	uint64_t highest_pruned; /* of all workers, forgotten ones too */
+	uint64_t oldest_base;    /* of the oldest segment that the numbers account for */
+	struct worker **sorted;  /* by id; made when asked for */
+	bool sorted_is_stale;
+};
+
+/* Fixed part of a row in a footer, before the id and the producers. */
+enum { WORKER_ROW_BYTES = 64, WORKER_ROW_PRODUCER_BYTES = 24, WORKER_ROW_OFFSET_BYTES = 4 };
+
+void worker_table_init(struct worker_table *table, uint32_t max);
+void worker_table_free(struct worker_table *table);
+
+struct worker *worker_table_find(const struct worker_table *table, const char *id, size_t len);
+
+/*
+ * Finds or makes a row. 0, EVENT_LOG_QUOTA (full, and every row has retained records), or
+ * -ENOMEM. `grow_past_max`: for recovery, which must not lose what is in the log.
+ */
+_must_check_ int worker_table_get(struct worker_table *table, const char *id, size_t len,
+	uint32_t owner_uid, bool grow_past_max, struct worker **out);
+
+/* Takes a row out that has neither records nor anything staged; keeps its end in mind. */
+void worker_table_forget(struct worker_table *table, struct worker *worker);
+
+void worker_table_set_owner(struct worker_table *table, struct worker *worker, uint32_t uid);
+uint32_t worker_table_uid_count(const struct worker_table *table, uint32_t uid);
+
+struct producer *worker_find_producer(const struct worker *worker, uint64_t key);
+
+/* Finds or makes a producer; the one used longest ago gives way to one too many. NULL: no memory.
+ */
+struct producer *worker_table_producer(
+	struct worker_table *table, struct worker *worker, uint64_t key);
+
+/* A record of this worker, or a note of its producer's position, is in the log now. */
+void worker_apply_record(
+	struct worker *worker, const struct record *record, size_t size, uint64_t visible_seq);
+_must_check_ int worker_table_apply_producer(
+	struct worker_table *table, struct worker *worker, const struct record *record);
+
+/* `count` records of `bytes` up to and including sequence `through` are gone. */
+void worker_table_prune(struct worker_table *table, struct worker *worker, uint64_t through,
+	uint64_t count, uint64_t bytes);
+
+/*
+ * What is below oldest_base is gone without anyone having said whose it was: every worker that may
+ * have had records there counts as pruned up to there.
+ */
+void worker_table_prune_unaccounted(struct worker_table *table, uint64_t oldest_base);
+
+/* Rows by ascending id; NULL: no memory. Valid until a row comes or goes. */
+struct worker *const *worker_table_sorted(struct worker_table *table);
+
+/* Position of the first row after this id. */
+size_t worker_table_after(struct worker_table *table, const char *id, size_t len);
+
+void worker_describe(const struct worker *worker, struct log_worker *out);
+
+/* Bytes of one row in a footer, its offset included. */
+size_t worker_row_bytes(const struct worker *worker);
