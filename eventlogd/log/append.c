@@ -476,7 +476,7 @@ int log_append_note(struct event_log *log, struct record *note)
 	place_records(log, bytes, size);
 	int r = file_write(log->ops, log->active_fd, bytes, size, log->active->data_end, NULL);
 	if (r != 0)
-		return on_write_error(log, r, size);
+		return (int)on_write_error(log, r, size);
 	log->active->data_end += size;
 	log->written.bytes += size;
 	log->counters.writes++;

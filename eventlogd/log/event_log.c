@@ -165,8 +165,8 @@ static int begin_first_segment(struct event_log *log, uint64_t wall_ns)
 static bool is_empty_leftover(const struct event_log *log, const struct segment *segment)
 {
 	return segment != log->active && segment->base == log->active->base &&
-		!segment->is_sealed && !segment->header_is_damaged &&
-		segment->data_end == SEGMENT_HEADER_BYTES;
+	       !segment->is_sealed && !segment->header_is_damaged &&
+	       segment->data_end == SEGMENT_HEADER_BYTES;
 }
 
 /*
