@@ -1,0 +1,63 @@
+/*
+ * A log in a directory of its own, and short ways to append to it and read it, for tests of
+ * eventlogd/log. The fixture is a loop's thread without a loop: it waits on a condition for wakes,
+ * with a deadline.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "eventlogd/log/event_log.h"
+#include "eventlogd/log/reader.h"
+#include "eventlogd/log/view.h"
+
+enum { LOG_FIXTURE_KINDS = 16, LOG_FIXTURE_FINDINGS = 64 };
+
+struct log_fixture {
+	char directory[64];
+	struct event_log_config config;
+	struct event_log *log; /* NULL: closed */
+	uint64_t wall_ns, monotonic_ns;
+	struct event_log_staged staged; /* of the last append */
+
+	pthread_mutex_t mutex;
+	pthread_cond_t woken;
+	unsigned int wakes;
+
+	unsigned int findings[LOG_FIXTURE_KINDS]; /* by kind */
+	struct finding last[LOG_FIXTURE_KINDS];   /* without the name */
+};
+
+/* A private directory and a configuration with small segments (64 KiB, events to 16 KiB). */
+void log_fixture_init(struct log_fixture *fixture);
+/* Closes the log and removes the directory. */
+void log_fixture_free(struct log_fixture *fixture);
+
+void log_fixture_open(struct log_fixture *fixture); /* fails the test when it can't */
+int log_fixture_try_open(struct log_fixture *fixture);
+int log_fixture_close(struct log_fixture *fixture);
+/* Ends the log as kill -9 would: what was written stays, nothing is sealed or synced. */
+void log_fixture_kill(struct log_fixture *fixture);
+
+/* Stages and commits one event, waiting where the log is busy. An enum event_log_result. */
+int log_fixture_append(struct log_fixture *fixture, const char *worker, const char *payload);
+int log_fixture_append_event(
+	struct log_fixture *fixture, const char *worker, const struct event_log_event *event);
+int log_fixture_append_batch(struct log_fixture *fixture, const struct event_log_batch *batch);
+
+/* Commits until everything staged is written and acknowledged. An enum event_log_result. */
+int log_fixture_settle(struct log_fixture *fixture);
+/* Commits until the durable mark is at the written one (not in os mode). */
+void log_fixture_sync(struct log_fixture *fixture);
+/* Lets `ns` pass and ticks. */
+void log_fixture_tick(struct log_fixture *fixture, uint64_t ns);
+/* Waits for the next wake. */
+void log_fixture_wait(struct log_fixture *fixture);
+
+unsigned int log_fixture_segments(const struct log_fixture *fixture); /* files in the directory */
+/* Name of the n-th segment file, by ascending name. */
+void log_fixture_segment_path(
+	const struct log_fixture *fixture, unsigned int number, char *out, size_t len);
