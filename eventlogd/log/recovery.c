@@ -395,7 +395,7 @@ static int read_segments(struct recoverer *recoverer)
 {
 	struct log_view *view = recoverer->view;
 	struct recovery *result = recoverer->result;
-	size_t covered;
+	size_t covered = 0;
 	int r = find_table(recoverer, &covered);
 	if (r == 0)
 		r = survey_segments(recoverer, covered);
