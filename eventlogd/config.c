@@ -7,6 +7,7 @@
 
 #include "eventlogd/log/event_log.h"
 #include "proto/limits.h"
+#include "proto/record.h"
 
 /* In the order of enum durability. */
 static const char *const durabilities[] = {
@@ -188,6 +189,28 @@ static const struct config_key keys[] = {
 	{0},
 };
 
+/* A record of the largest event has to fit into half a segment. */
+static bool event_fits_segment(const struct config *config)
+{
+	return config->max_event_bytes + RECORD_OVERHEAD_MAX <= config->segment_bytes / 2;
+}
+
+static int fail_at_segment_bytes(const char *path, struct yaml_error *error)
+{
+	static const char text[] = "\"segment_bytes\" must be more than twice \"max_event_bytes\"";
+	struct yaml_tree tree;
+	int r = yaml_tree_load(&tree, path, error);
+	if (r < 0)
+		return r;
+	const yaml_node_t *root = yaml_tree_root(&tree);
+	const yaml_node_t *at = yaml_lookup(&tree, root, "segment_bytes");
+	if (at == NULL)
+		at = yaml_lookup(&tree, root, "max_event_bytes");
+	r = yaml_fail(error, &tree, at != NULL ? at : root, "%s", text);
+	yaml_tree_free(&tree);
+	return r;
+}
+
 int config_read(struct config *config, const char *path, struct yaml_error *error)
 {
 	*config = (struct config){
@@ -202,6 +225,8 @@ int config_read(struct config *config, const char *path, struct yaml_error *erro
 		.retention.keyframe_reserve = UINT64_MAX,
 	};
 	int r = config_load(keys, config, path, error);
+	if (r == 0 && !event_fits_segment(config))
+		r = fail_at_segment_bytes(path, error);
 	if (r < 0)
 		config_free(config);
 	return r;

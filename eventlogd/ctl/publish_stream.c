@@ -16,7 +16,7 @@
 #include "proto/base/clock.h"
 #include "proto/json.h"
 
-enum { RETRY_MS = 500, TICK_MS = 200, SEND_AHEAD_BYTES = 4 * 1024 * 1024 };
+enum { RETRY_MS = 500, TICK_MS = 100, SEND_AHEAD_BYTES = 4 * 1024 * 1024 };
 
 enum stream_state {
 	STREAM_CONNECTING,  /* until WELCOME */

@@ -85,10 +85,9 @@ static void tail_flush_lines(struct tail *tail)
 	last_lines_clear(&tail->last_lines);
 }
 
-/* After what it covers is on stdout. */
+/* Once what it covers is on stdout. */
 static void tail_save_cursor(struct tail *tail)
 {
-	event_view_flush(&tail->view);
 	if (tail->options->cursor_file == NULL || !tail->has_cursor || tail->view.is_broken ||
 		(tail->saved.sequence == tail->cursor.sequence &&
 			tail->saved.epoch == tail->cursor.epoch))
@@ -115,11 +114,19 @@ static void tail_end(struct tail *tail, int result)
 	if (tail->result == EXIT_DONE)
 		tail->result = result;
 	tail_flush_lines(tail);
+	event_view_flush(&tail->view);
 	tail_save_cursor(tail);
 	connection_stop(&tail->connection);
 	uv_close((uv_handle_t *)&tail->save, NULL);
 	uv_close((uv_handle_t *)&tail->sigint, NULL);
 	uv_close((uv_handle_t *)&tail->sigterm, NULL);
+}
+
+static void tail_flush(struct tail *tail)
+{
+	event_view_flush(&tail->view);
+	if (tail->view.is_broken)
+		tail_end(tail, EXIT_FAILED); /* whoever reads stdout has left */
 }
 
 static void tail_fail(struct tail *tail, const char *what, const char *why)
@@ -232,9 +239,7 @@ static void tail_on_records(struct tail *tail, const struct message *message)
 		len -= size;
 	}
 	if (tail->is_caught_up)
-		event_view_flush(&tail->view);
-	if (tail->view.is_broken)
-		tail_end(tail, EXIT_FAILED); /* whoever reads stdout has left */
+		tail_flush(tail);
 }
 
 static void tail_on_gap(struct tail *tail, const struct message *message)
@@ -260,7 +265,7 @@ static void tail_on_caught_up(struct tail *tail)
 	tail_flush_lines(tail);
 	tail->is_caught_up = true;
 	if (tail->options->follow)
-		tail_save_cursor(tail);
+		tail_flush(tail);
 	else
 		tail_end(tail, EXIT_DONE);
 }
@@ -341,7 +346,7 @@ static void tail_on_lost(struct connection *connection, const char *why)
 		last_lines_clear(&tail->last_lines);
 		tail->has_cursor = false;
 	}
-	event_view_flush(&tail->view);
+	tail_flush(tail);
 }
 
 static const struct connection_handler handler = {
@@ -350,7 +355,8 @@ static const struct connection_handler handler = {
 static void tail_on_save(uv_timer_t *timer)
 {
 	struct tail *tail = timer->data;
-	if (tail->is_caught_up || tail->last_lines.max == 0)
+	tail_flush(tail);
+	if (!tail->has_ended && (tail->is_caught_up || tail->last_lines.max == 0))
 		tail_save_cursor(tail);
 }
 
