@@ -1,12 +1,14 @@
 #include "proto/base/notify.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "proto/base/fd.h"
 
@@ -84,6 +86,14 @@ int inherited_fds_take(struct inherited_fds *fds)
 	}
 	free(names);
 	return r;
+}
+
+void inherited_fds_close_strays(void)
+{
+	int count = sd_listen_fds(0);
+	unsigned int first = SD_LISTEN_FDS_START + (count > 0 ? (unsigned int)count : 0);
+	/* Not on a kernel before 5.9, and then what is left open stays so: it is only tidying. */
+	close_range(first, UINT_MAX, 0);
 }
 
 int inherited_fds_pick(struct inherited_fds *fds, const char *name)

@@ -42,6 +42,12 @@ struct inherited_fds {
  */
 _must_check_ int inherited_fds_take(struct inherited_fds *fds);
 
+/*
+ * Closes everything beyond stderr that is not announced in LISTEN_FDS: what a careless parent left
+ * open. First thing in a program, before inherited_fds_take().
+ */
+void inherited_fds_close_strays(void);
+
 /* Finds the socket of this name; removes and returns it, or -1. */
 int inherited_fds_pick(struct inherited_fds *fds, const char *name);
 
