@@ -1,0 +1,68 @@
+/*
+ * What of one event a role may see.
+ *
+ * One pass makes a tape of the payload, one walk over the tape follows the rules, and the output is
+ * the payload with splices: outside of them it is the input, byte for byte. Without a splice
+ * nothing is copied. Time and memory are linear in the payload, whatever is in it.
+ *
+ *	Keys are compared after unescaping; of duplicate members every one is matched.
+ *	A nested event is an object with a string member `event` and an object member `data`. Rules
+ *	for its kind begin at it, and it is removed when the role may not see that kind.
+ *	What may be read as the kind of an event in more than one way (duplicates of `event`, or
+ *	`type` beside an `event` that is no string) is judged in every way: one denial is enough.
+ *	A value that is removed, masked or hashed is gone with all in it. rewrite_prefix and
+ *	truncate work on a string, and in an object or array on every string within it.
+ *	Where remove, mask or hash reach the event itself it is denied: an event is an object.
+ *
+ * A payload that is not a JSON object, or whose output would be longer than PROJECTED_BYTES_MAX, is
+ * refused. The engine keeps nothing of one event for the next.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "projection/rules.h"
+#include "projection/splice.h"
+#include "proto/base/attributes.h"
+#include "proto/json.h"
+#include "proto/limits.h"
+
+#define PROJECTED_BYTES_MAX (4u * EVENT_BYTES_DEFAULT)
+
+enum verdict {
+	VERDICT_PASS = 0,    /* as it is */
+	VERDICT_REWRITE = 1, /* the output */
+	VERDICT_DENY = 2,
+	VERDICT_REFUSED = 3, /* could not be judged: `refusal` says why */
+};
+
+/* "pass", "rewrite", "deny", "refused", as on the wire. */
+const char *verdict_name(enum verdict verdict);
+
+struct engine {
+	struct json_tape tape;
+	struct splice splice;
+	struct buf text, changed, quoted; /* of the string that is being changed */
+	struct frame *frame;              /* [JSON_DEPTH_MAX + 1] */
+	uint64_t *sets;                   /* one set of positions for each frame, and scratch */
+	size_t sets_words;
+	uint64_t *held; /* predicates of the object that is being entered */
+	size_t held_words;
+	bool *rule_hit; /* by rule, for --explain; NULL: not recorded */
+
+	const uint8_t *payload;
+	struct rules *rules;
+	struct json_error refusal;
+};
+
+_must_check_ int engine_init(struct engine *engine); /* 0 or -ENOMEM */
+void engine_free(struct engine *engine);
+
+/*
+ * enum verdict, or -ENOMEM. For VERDICT_REWRITE `out` and `out_len` are set; they are borrowed
+ * until the next call.
+ */
+_must_check_ int engine_project(struct engine *engine, struct rules *rules, const uint8_t *payload,
+	size_t len, const uint8_t **out, size_t *out_len);

@@ -1,0 +1,121 @@
+#include "projection/explain.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "projection/engine.h"
+#include "proto/base/buf.h"
+#include "proto/json.h"
+
+struct explanation {
+	const struct policy_role *role;
+	struct rules *rules;
+	struct engine engine;
+	bool observes;
+	struct buf line;
+};
+
+static int append_rules(struct explanation *explanation)
+{
+	struct buf *line = &explanation->line;
+	const struct policy_role *role = explanation->role;
+	int r = 0;
+	bool first = true;
+	for (size_t i = 0; i < role->redact_count && r == 0; i++) {
+		if (!explanation->engine.rule_hit[i])
+			continue;
+		if (!first)
+			r = buf_append_str(line, ",");
+		first = false;
+		if (r == 0)
+			r = json_append_quoted(
+				line, role->redact[i].place, strlen(role->redact[i].place));
+	}
+	return r;
+}
+
+static int append_text_or_null(struct buf *line, const uint8_t *text, size_t len)
+{
+	return text != NULL ? json_append_quoted(line, (const char *)text, len)
+			    : buf_append_str(line, "null");
+}
+
+static int explain_event(
+	struct explanation *explanation, uint64_t number, const uint8_t *payload, size_t len)
+{
+	struct engine *engine = &explanation->engine;
+	struct json_event_info info;
+	bool is_event = json_check_event(payload, len, &info) == JSON_OK;
+	const uint8_t *out = NULL;
+	size_t out_len = 0;
+	int verdict = VERDICT_DENY;
+	if (explanation->observes) {
+		memset(engine->rule_hit, 0, explanation->role->redact_count);
+		verdict = engine_project(engine, explanation->rules, payload, len, &out, &out_len);
+	}
+	if (verdict < 0)
+		return verdict;
+	if (verdict == VERDICT_PASS) {
+		out = payload;
+		out_len = len;
+	}
+	struct buf *line = &explanation->line;
+	line->len = 0;
+	int r = buf_printf(line, "{\"line\":%llu,\"kind\":", (unsigned long long)number);
+	if (r == 0)
+		r = append_text_or_null(line, is_event ? (const uint8_t *)info.kind : NULL,
+			is_event ? info.kind_len : 0);
+	if (r == 0)
+		r = buf_printf(line, ",\"verdict\":\"%s\",\"rules\":[",
+			verdict_name((enum verdict)verdict));
+	if (r == 0 && verdict == VERDICT_REWRITE)
+		r = append_rules(explanation);
+	if (r == 0)
+		r = buf_append_str(line, "],\"payload\":");
+	if (r == 0)
+		r = append_text_or_null(line, out, out_len);
+	return r < 0 ? r : buf_append_str(line, "}\n");
+}
+
+static int explain_lines(struct explanation *explanation, FILE *in, FILE *out)
+{
+	char *text = NULL;
+	size_t allocated = 0;
+	ssize_t n;
+	int r = 0;
+	for (uint64_t number = 1; r == 0 && (n = getline(&text, &allocated, in)) > 0; number++) {
+		size_t len = (size_t)n - (text[n - 1] == '\n' ? 1 : 0);
+		if (len == 0)
+			continue;
+		r = explain_event(explanation, number, (const uint8_t *)text, len);
+		struct buf *line = &explanation->line;
+		if (r == 0 && fwrite(line->data, 1, line->len, out) != line->len)
+			r = -EIO;
+	}
+	if (r == 0 && (ferror(in) || fflush(out) != 0))
+		r = -EIO;
+	free(text);
+	return r;
+}
+
+int explain(const struct policy_role *role, const struct projection_key *key,
+	const char *runtime_id, const char *worker_id, FILE *in, FILE *out)
+{
+	static const struct policy_role nothing = {.name = NULL};
+	struct explanation explanation = {.role = role != NULL ? role : &nothing,
+		.observes = policy_may_observe(role, runtime_id, worker_id)};
+	int r = rules_compile(&explanation.rules, explanation.role, key);
+	if (r == 0)
+		r = engine_init(&explanation.engine);
+	if (r == 0) {
+		explanation.engine.rule_hit = calloc(explanation.role->redact_count + 1, 1);
+		r = explanation.engine.rule_hit != NULL ? explain_lines(&explanation, in, out)
+							: -ENOMEM;
+	}
+	free(explanation.engine.rule_hit);
+	engine_free(&explanation.engine);
+	rules_free(explanation.rules);
+	buf_free(&explanation.line);
+	return r;
+}

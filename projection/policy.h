@@ -1,0 +1,99 @@
+/*
+ * The policy file: what each role may observe, see and do. docs/policy.md is its reference.
+ *
+ * Read once at start, before the sandbox. A mistake is told as "file:line:column: what", and no
+ * part of such a file is used. All texts are checked here, so that what comes after needs no error
+ * of its own.
+ *
+ * Limits: 64 roles; in a role 1,024 redact rules and 16,384 globs; a glob of 255 bytes; texts of
+ * actions of 1,024 bytes.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "projection/path.h"
+#include "proto/base/attributes.h"
+#include "proto/base/yaml_tree.h"
+
+enum {
+	POLICY_ROLES_MAX = 64,
+	POLICY_REDACT_MAX = 1024,
+	POLICY_GLOBS_MAX = 16384,
+	POLICY_GLOB_BYTES_MAX = 255,
+	POLICY_TEXT_BYTES_MAX = 1024,
+};
+
+/* Globs: `*` any run of characters, `?` one; nothing else is special. */
+struct glob_list {
+	char **glob;
+	size_t count;
+};
+
+/* Whether any of them matches. The text need not end in a NUL. */
+bool glob_list_matches(const struct glob_list *list, const char *text, size_t len);
+
+struct observe_rule {
+	char *runtime, *worker;  /* globs */
+	struct glob_list except; /* workers */
+};
+
+/* In the order of strength: where several rules reach one value, the strongest ones count. */
+enum redact_action {
+	REDACT_REMOVE,
+	REDACT_MASK,
+	REDACT_HASH,
+	REDACT_REWRITE_PREFIX,
+	REDACT_TRUNCATE,
+};
+
+struct redact_rule {
+	struct glob_list in;
+	struct path path;
+	enum redact_action action;
+	char *with;      /* mask: the text that stands instead */
+	char *from, *to; /* rewrite_prefix */
+	bool anywhere;   /* rewrite_prefix: also within longer text */
+	uint64_t keep;   /* truncate: characters that stay */
+	char *place;     /* "line:column action path", for --explain */
+};
+
+struct policy_role {
+	char *name;
+	struct observe_rule *observe;
+	size_t observe_count;
+	struct glob_list events_allow, events_deny;
+	struct glob_list commands_allow, commands_deny;
+	struct redact_rule *redact;
+	size_t redact_count;
+};
+
+struct policy {
+	struct policy_role *role;
+	size_t role_count;
+};
+
+/* 0, -EINVAL with `error`, or another -errno with `error`. `policy` is empty then. */
+_must_check_ int policy_load(struct policy *policy, const char *path, struct yaml_error *error);
+/* The same from memory; `name` stands for the path in messages. */
+_must_check_ int policy_parse(struct policy *policy, const char *name, const void *bytes,
+	size_t len, struct yaml_error *error);
+void policy_free(struct policy *policy);
+
+/* NULL for a role that the file does not have: it may do nothing. */
+const struct policy_role *policy_find_role(
+	const struct policy *policy, const char *name, size_t len);
+
+/* Decided by names alone. */
+bool policy_may_observe(
+	const struct policy_role *role, const char *runtime_id, const char *worker_id);
+bool policy_may_command(const struct policy_role *role, const char *runtime_id,
+	const char *worker_id, const char *operation, size_t operation_len);
+
+/* Whether any rule needs the key from the command line. */
+bool policy_needs_key(const struct policy *policy);
+
+/* "mask", "remove", … */
+const char *redact_action_name(enum redact_action action);

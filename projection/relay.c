@@ -1,0 +1,491 @@
+#include "projection/relay.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/fd.h"
+#include "proto/base/map.h"
+#include "proto/channel.h"
+#include "proto/ids.h"
+#include "proto/limits.h"
+
+enum {
+	PAUSE_QUEUED_BYTES = 1024 * 1024, /* answers that wait: read no more requests */
+	ANSWER_SLACK_BYTES = 64,          /* more than ticket, verdict and open_since take */
+	GOODBYE_MS = 1000,
+	KEEP_REPLY_BYTES = 1024 * 1024,
+	LOG_BURST = 5,
+};
+
+struct pass {
+	uint64_t id;
+	struct rules *rules;
+	UT_hash_handle hh;
+};
+
+struct relay {
+	struct relay *next, **link;
+	struct relay_server *server;
+	struct channel channel;
+	struct pass *passes;
+	struct peer_credentials peer;
+	bool greeted, ended;
+};
+
+/* ---- the end of a connection ---- */
+
+static void relay_on_closed(struct channel *channel)
+{
+	struct relay *relay = channel->owner;
+	struct relay_server *server = relay->server;
+	*relay->link = relay->next;
+	if (relay->next != NULL)
+		relay->next->link = relay->link;
+	free(relay);
+	unix_listener_released(&server->listener);
+	if (server->stopping && server->first == NULL && server->on_stopped != NULL)
+		server->on_stopped(server);
+}
+
+static void relay_close(struct relay *relay)
+{
+	if (relay->ended)
+		return;
+	relay->ended = true;
+	struct pass *pass, *next;
+	map_for_each (relay->passes, pass, next) {
+		HASH_DEL(relay->passes, pass);
+		free(pass);
+	}
+	channel_close(&relay->channel, relay_on_closed);
+}
+
+/* Says why, and closes once that is sent. */
+static void relay_refuse(struct relay *relay, const char *why)
+{
+	struct relay_server *server = relay->server;
+	server->counters.protocol_errors++;
+	unsigned int suppressed;
+	if (journal_limit_pass(&server->errors, clock_monotonic_ns(), &suppressed))
+		journal(LOG_WARNING,
+			"relay (pid %d, uid %u): %s, closing this connection (%u more not logged)",
+			(int)relay->peer.pid, relay->peer.uid, why, suppressed);
+	buf_reset(&server->reply, KEEP_REPLY_BYTES);
+	if (message_write_error(&server->reply, UINT64_MAX, "protocol_error", why) == 0)
+		channel_send_last(&relay->channel, server->reply.data, server->reply.len);
+	channel_close_after_flush(&relay->channel, GOODBYE_MS);
+}
+
+static void relay_on_end(struct channel *channel, enum channel_end end)
+{
+	struct relay *relay = channel->owner;
+	struct relay_server *server = relay->server;
+	if (end == CHANNEL_END_ERROR)
+		journal(LOG_WARNING, "relay (pid %d): %s, closing this connection",
+			(int)relay->peer.pid, strerror(-channel->error));
+	else if (end == CHANNEL_END_FRAME_TOO_LONG || end == CHANNEL_END_PASSED_FD)
+		relay_refuse(relay, channel_end_name(end));
+	else if (end == CHANNEL_END_MID_FRAME)
+		server->counters.protocol_errors++;
+	relay_close(relay);
+}
+
+/* ---- answers ---- */
+
+static void relay_begin_reply(
+	struct relay *relay, struct message_writer *writer, enum message_type type)
+{
+	buf_reset(&relay->server->reply, KEEP_REPLY_BYTES);
+	message_begin(writer, &relay->server->reply, type);
+}
+
+/* NULL, or why this connection can't go on. */
+static const char *relay_send_reply(struct relay *relay, struct message_writer *writer)
+{
+	struct buf *reply = &relay->server->reply;
+	int r = message_end(writer);
+	if (r == 0)
+		r = channel_send(&relay->channel, reply->data, reply->len);
+	if (r != CHANNEL_OK)
+		return "no memory for an answer";
+	if (channel_queued_bytes(&relay->channel) > PAUSE_QUEUED_BYTES &&
+		channel_is_congested(&relay->channel))
+		channel_pause(&relay->channel);
+	return NULL;
+}
+
+static void relay_on_drained(struct channel *channel)
+{
+	channel_resume(channel);
+}
+
+/* ---- requests; each answers NULL, or why this connection can't go on ---- */
+
+static const char *relay_on_hello(struct relay *relay, const struct message *message)
+{
+	uint64_t version;
+	const char *name;
+	size_t len;
+	if (relay->greeted)
+		return "a second HELLO";
+	if (!field_u64(&message->field[0], &version) || version != PROTOCOL_VERSION)
+		return "another protocol version";
+	if (!field_text(&message->field[1], &name, &len, NAME_BYTES_MAX))
+		return "HELLO without a name";
+	relay->greeted = true;
+	struct message_writer writer;
+	relay_begin_reply(relay, &writer, MESSAGE_WELCOME);
+	write_u64(&writer, PROTOCOL_VERSION);
+	write_map(&writer, 2);
+	write_text(&writer, "max_event_bytes");
+	write_u64(&writer, EVENT_BYTES_MAX);
+	write_text(&writer, "max_passes");
+	write_u64(&writer, PASSES_MAX);
+	return relay_send_reply(relay, &writer);
+}
+
+/* Who asks about what: three fields, role first. */
+struct subject {
+	const struct policy_role *role; /* NULL: not in the policy */
+	struct id runtime_id, worker_id;
+};
+
+static bool read_subject(
+	const struct relay_server *server, const msgpack_object *field, struct subject *subject)
+{
+	const char *role, *runtime_id, *worker_id;
+	size_t role_len, runtime_len, worker_len;
+	if (!field_text(&field[0], &role, &role_len, NAME_BYTES_MAX) ||
+		!field_text(&field[1], &runtime_id, &runtime_len, ID_BYTES_MAX) ||
+		!field_text(&field[2], &worker_id, &worker_len, ID_BYTES_MAX))
+		return false;
+	subject->role = policy_find_role(server->policy, role, role_len);
+	return id_set(&subject->runtime_id, runtime_id, runtime_len) &&
+	       id_set(&subject->worker_id, worker_id, worker_len);
+}
+
+static struct pass *find_pass(struct relay *relay, uint64_t id)
+{
+	struct pass *pass;
+	HASH_FIND(hh, relay->passes, &id, sizeof(id), pass);
+	return pass;
+}
+
+static const char *add_pass(struct relay *relay, uint64_t id, struct rules *rules)
+{
+	if (HASH_COUNT(relay->passes) >= PASSES_MAX)
+		return "too many passes";
+	struct pass *pass = calloc(1, sizeof(*pass));
+	if (pass == NULL)
+		return "no memory for a pass";
+	pass->id = id;
+	pass->rules = rules;
+	HASH_ADD(hh, relay->passes, id, sizeof(pass->id), pass);
+	if (map_has_handle(pass))
+		return NULL;
+	free(pass);
+	return "no memory for a pass";
+}
+
+static const char *relay_on_open_pass(struct relay *relay, const struct message *message)
+{
+	struct relay_server *server = relay->server;
+	struct subject subject;
+	uint64_t id;
+	if (!field_u64(&message->field[0], &id) ||
+		!read_subject(server, &message->field[1], &subject))
+		return "a malformed OPEN_PASS";
+	if (find_pass(relay, id) != NULL)
+		return "OPEN_PASS of a pass that is open";
+	bool allowed = policy_may_observe(
+		subject.role, subject.runtime_id.text, subject.worker_id.text);
+	uint8_t revision[VIEW_REVISION_BYTES];
+	if (allowed) {
+		struct rules *rules = server->rules[subject.role - server->policy->role];
+		const char *why = add_pass(relay, id, rules);
+		if (why != NULL)
+			return why;
+		rules_view_revision(
+			rules, subject.runtime_id.text, subject.worker_id.text, revision);
+		server->counters.passes++;
+	} else {
+		server->counters.denied_passes++;
+	}
+	struct message_writer writer;
+	relay_begin_reply(relay, &writer, MESSAGE_PASS);
+	write_u64(&writer, id);
+	write_text(&writer, allowed ? "allow" : "deny");
+	if (allowed)
+		write_bin(&writer, revision, sizeof(revision));
+	else
+		write_nil(&writer);
+	return relay_send_reply(relay, &writer);
+}
+
+static const char *relay_on_close_pass(struct relay *relay, const struct message *message)
+{
+	uint64_t id;
+	if (!field_u64(&message->field[0], &id))
+		return "a malformed CLOSE_PASS";
+	struct pass *pass = find_pass(relay, id);
+	if (pass == NULL)
+		return "CLOSE_PASS of a pass that is not open";
+	HASH_DEL(relay->passes, pass);
+	free(pass);
+	return NULL;
+}
+
+static void log_refusal(struct relay_server *server, int error)
+{
+	unsigned int suppressed;
+	if (!journal_limit_pass(&server->refusals, clock_monotonic_ns(), &suppressed))
+		return;
+	if (error < 0)
+		journal(LOG_ERR, "an event could not be judged: %s (%u more not logged)",
+			strerror(-error), suppressed);
+	else
+		journal(LOG_WARNING, "an event was refused: %s, at byte %zu (%u more not logged)",
+			server->engine.refusal.reason, server->engine.refusal.offset, suppressed);
+}
+
+static enum verdict project(struct relay_server *server, struct rules *rules,
+	const uint8_t *payload, size_t len, const uint8_t **out, size_t *out_len)
+{
+	int r = VERDICT_REFUSED;
+	if (len > EVENT_BYTES_MAX)
+		server->engine.refusal = (struct json_error){
+			EVENT_BYTES_MAX, "longer than any event"};
+	else
+		r = engine_project(&server->engine, rules, payload, len, out, out_len);
+	if (r < 0 || r == VERDICT_REFUSED)
+		log_refusal(server, r);
+	return r < 0 ? VERDICT_REFUSED : (enum verdict)r;
+}
+
+/* One [ticket, warm, payload], answered by one [ticket, verdict, payload or nil, nil]. */
+static bool answer_event(struct relay_server *server, struct pass *pass,
+	const msgpack_object *event, size_t reserve, struct message_writer *writer)
+{
+	const msgpack_object *field;
+	uint32_t count;
+	uint64_t ticket;
+	bool warm;
+	const uint8_t *payload, *out = NULL;
+	size_t len, out_len = 0;
+	if (!field_array(event, &field, &count) || count != 3 || !field_u64(&field[0], &ticket) ||
+		!field_bool(&field[1], &warm) || !field_bytes(&field[2], &payload, &len))
+		return false;
+	enum verdict verdict = project(server, pass->rules, payload, len, &out, &out_len);
+	/* Events that are answered together must fit one frame together. */
+	if (verdict == VERDICT_REWRITE && !warm &&
+		server->reply.len + out_len + reserve > FRAME_BYTES_MAX)
+		verdict = VERDICT_REFUSED;
+	server->counters.by_verdict[verdict]++;
+	write_array(writer, 4);
+	write_u64(writer, ticket);
+	write_text(writer, verdict_name(verdict));
+	if (verdict == VERDICT_REWRITE && !warm)
+		write_bin(writer, out, out_len);
+	else
+		write_nil(writer);
+	write_nil(writer); /* open_since: what a role sees of an event depends on it alone */
+	return true;
+}
+
+static const char *relay_on_project(struct relay *relay, const struct message *message)
+{
+	static const char malformed[] = "a malformed PROJECT";
+	uint64_t id;
+	const msgpack_object *events;
+	uint32_t count;
+	if (!field_u64(&message->field[0], &id) ||
+		!field_array(&message->field[1], &events, &count) || count > BATCH_EVENTS_MAX)
+		return malformed;
+	struct pass *pass = find_pass(relay, id);
+	if (pass == NULL)
+		return "PROJECT for a pass that is not open";
+	struct message_writer writer;
+	relay_begin_reply(relay, &writer, MESSAGE_PROJECTED);
+	write_u64(&writer, id);
+	write_array(&writer, count);
+	for (uint32_t i = 0; i < count; i++) {
+		size_t reserve = (size_t)(count - i) * ANSWER_SLACK_BYTES;
+		if (!answer_event(relay->server, pass, &events[i], reserve, &writer))
+			return malformed;
+	}
+	return relay_send_reply(relay, &writer);
+}
+
+static const char *relay_on_authorize(struct relay *relay, const struct message *message)
+{
+	struct relay_server *server = relay->server;
+	struct subject subject;
+	uint64_t id;
+	const char *operation;
+	size_t len;
+	if (!field_u64(&message->field[0], &id) ||
+		!read_subject(server, &message->field[1], &subject) ||
+		!field_text(&message->field[4], &operation, &len, NAME_BYTES_MAX) || len == 0)
+		return "a malformed AUTHORIZE";
+	const char *runtime_id = subject.runtime_id.text, *worker_id = subject.worker_id.text;
+	bool observes = len == strlen("observe") && memcmp(operation, "observe", len) == 0;
+	bool allowed = observes ? policy_may_observe(subject.role, runtime_id, worker_id)
+				: policy_may_command(
+					  subject.role, runtime_id, worker_id, operation, len);
+	if (allowed)
+		server->counters.authorizations++;
+	else
+		server->counters.denied_authorizations++;
+	struct message_writer writer;
+	relay_begin_reply(relay, &writer, MESSAGE_VERDICT);
+	write_u64(&writer, id);
+	write_text(&writer, allowed ? "allow" : "deny");
+	return relay_send_reply(relay, &writer);
+}
+
+static const char *relay_on_message(struct relay *relay, const struct message *message)
+{
+	if (message->type == MESSAGE_HELLO)
+		return relay_on_hello(relay, message);
+	if (message->type == MESSAGE_ERROR)
+		return "it answered with an error";
+	if (!relay->greeted)
+		return "no HELLO at the beginning";
+	switch (message->type) {
+	case MESSAGE_OPEN_PASS:
+		return relay_on_open_pass(relay, message);
+	case MESSAGE_PROJECT:
+		return relay_on_project(relay, message);
+	case MESSAGE_AUTHORIZE:
+		return relay_on_authorize(relay, message);
+	case MESSAGE_CLOSE_PASS:
+		return relay_on_close_pass(relay, message);
+	default:
+		return "a message that is not for projection";
+	}
+}
+
+static void relay_on_frame(struct channel *channel, const uint8_t *body, size_t len)
+{
+	struct relay *relay = channel->owner;
+	struct message message;
+	const char *why = "no memory for a request";
+	int r = message_decode(&relay->server->decoder, FROM_RELAY, body, len, &message, &why);
+	if (r == MESSAGE_OK)
+		why = relay_on_message(relay, &message);
+	if (why != NULL)
+		relay_refuse(relay, why);
+}
+
+/* ---- the server ---- */
+
+static void relay_on_accept(
+	struct unix_listener *listener, int fd, const struct peer_credentials *peer)
+{
+	static const struct channel_handler handler = {
+		.on_frame = relay_on_frame,
+		.on_drained = relay_on_drained,
+		.on_end = relay_on_end,
+	};
+	static const struct channel_limits limits = {
+		.max_frame_bytes = FRAME_BYTES_MAX,
+		.max_queued_bytes = PAUSE_QUEUED_BYTES + FRAME_BYTES_MAX + 4,
+	};
+	struct relay_server *server = listener->owner;
+	struct relay *relay = calloc(1, sizeof(*relay));
+	int r = relay != NULL ? 0 : -ENOMEM;
+	if (relay == NULL)
+		fd_close(fd);
+	else
+		r = channel_open(&relay->channel, server->loop, fd, &limits, &handler, relay);
+	if (r < 0) {
+		journal(LOG_ERR, "relay (pid %d): %s, closing this connection", (int)peer->pid,
+			strerror(-r));
+		free(relay);
+		unix_listener_released(listener);
+		return;
+	}
+	relay->server = server;
+	relay->peer = *peer;
+	relay->next = server->first;
+	relay->link = &server->first;
+	if (relay->next != NULL)
+		relay->next->link = &relay->next;
+	server->first = relay;
+	server->counters.relays++;
+	journal(LOG_INFO, "relay connected (pid %d, uid %u)", (int)peer->pid, peer->uid);
+}
+
+static void relay_on_accept_error(struct unix_listener *listener, int error)
+{
+	(void)listener;
+	journal(LOG_ERR, "accepting a relay: %s, trying again", strerror(-error));
+}
+
+int relay_server_init(
+	struct relay_server *server, const struct policy *policy, const struct projection_key *key)
+{
+	*server = (struct relay_server){.policy = policy,
+		.refusals = {.interval_ns = NS_PER_S, .burst = LOG_BURST},
+		.errors = {.interval_ns = NS_PER_S, .burst = LOG_BURST},
+		.listener = {.fd = -1}};
+	server->rules = calloc(policy->role_count + 1, sizeof(struct rules *));
+	if (server->rules == NULL)
+		return -ENOMEM;
+	int r = 0;
+	for (size_t i = 0; i < policy->role_count && r == 0; i++)
+		r = rules_compile(&server->rules[i], &policy->role[i], key);
+	if (r == 0)
+		r = engine_init(&server->engine);
+	if (r == 0)
+		r = message_decoder_init(&server->decoder);
+	if (r < 0)
+		relay_server_free(server);
+	return r;
+}
+
+int relay_server_start(struct relay_server *server, uv_loop_t *loop, int listen_fd)
+{
+	server->loop = loop;
+	server->listener.owner = server;
+	server->listener.on_accept = relay_on_accept;
+	server->listener.on_error = relay_on_accept_error;
+	return unix_listener_start(&server->listener, loop, listen_fd, RELAYS_MAX);
+}
+
+void relay_server_stop(struct relay_server *server)
+{
+	server->stopping = true;
+	unix_listener_close(&server->listener);
+	for (struct relay *relay = server->first; relay != NULL; relay = relay->next) {
+		if (!relay->ended)
+			channel_close_after_flush(&relay->channel, GOODBYE_MS);
+	}
+	if (server->first == NULL && server->on_stopped != NULL)
+		server->on_stopped(server);
+}
+
+void relay_server_close_all(struct relay_server *server)
+{
+	server->on_stopped = NULL;
+	unix_listener_close(&server->listener);
+	for (struct relay *relay = server->first, *next; relay != NULL; relay = next) {
+		next = relay->next;
+		relay_close(relay);
+	}
+}
+
+void relay_server_free(struct relay_server *server)
+{
+	assert(server->first == NULL);
+	for (size_t i = 0; server->rules != NULL && i < server->policy->role_count; i++)
+		rules_free(server->rules[i]);
+	free(server->rules);
+	engine_free(&server->engine);
+	message_decoder_free(&server->decoder);
+	buf_free(&server->reply);
+	*server = (struct relay_server){.listener = {.fd = -1}};
+}

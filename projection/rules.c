@@ -1,0 +1,348 @@
+#include "projection/rules.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/bytes.h"
+#include "proto/ids.h"
+#include "proto/json.h"
+#include "proto/limits.h"
+
+enum { CACHE_ENTRIES = 256, CACHED_KIND_BYTES = 62 };
+
+struct kind_entry {
+	bool used, allowed;
+	uint8_t len;
+	uint8_t kind[CACHED_KIND_BYTES];
+};
+
+/* Each kind has one place, by its hash; a kind that comes by evicts what was there. */
+struct kind_cache {
+	struct kind_entry entry[CACHE_ENTRIES];
+	uint64_t start[]; /* [CACHE_ENTRIES][words] */
+};
+
+static void set_bit(uint64_t *set, size_t position)
+{
+	set[position / 64] |= UINT64_C(1) << (position % 64);
+}
+
+/* ---- compiling ---- */
+
+static bool works_on_every_text_within(enum redact_action action)
+{
+	return action == REDACT_REWRITE_PREFIX || action == REDACT_TRUNCATE;
+}
+
+/* Two `**` in a row mean one. */
+static bool is_repeated_deep(const struct path *path, size_t i)
+{
+	return i > 0 && path->step[i].kind == PATH_DEEP && path->step[i - 1].kind == PATH_DEEP &&
+	       path->step[i - 1].member == NULL;
+}
+
+static size_t positions_of(const struct path *path)
+{
+	size_t count = 1;
+	for (size_t i = 0; i < path->count; i++)
+		count += is_repeated_deep(path, i) ? 0 : 1;
+	return count;
+}
+
+static int add_names(struct rules *rules)
+{
+	for (size_t i = 0; i < rules->role->redact_count; i++) {
+		const struct path *path = &rules->role->redact[i].path;
+		for (size_t j = 0; j < path->count; j++) {
+			const char *const texts[] = {path->step[j].name, path->step[j].member};
+			for (size_t k = 0; k < ARRAY_SIZE(texts); k++) {
+				uint16_t number;
+				int r = texts[k] != NULL
+						? names_add(&rules->names, texts[k], &number)
+						: 0;
+				if (r < 0)
+					return r;
+			}
+		}
+	}
+	return 0;
+}
+
+static int allocate(struct rules *rules, size_t positions)
+{
+	size_t names = rules->names.count;
+	rules->words = (positions + 63) / 64;
+	if (rules->words == 0)
+		rules->words = 1;
+	size_t words = rules->words;
+	rules->by_name = calloc(names * words, sizeof(uint64_t));
+	rules->deep = calloc(words, sizeof(uint64_t));
+	rules->stay = calloc(words, sizeof(uint64_t));
+	rules->checked = calloc(words, sizeof(uint64_t));
+	rules->accept = calloc(words, sizeof(uint64_t));
+	rules->rule_at = calloc(words * 64, sizeof(uint32_t));
+	rules->predicate_at = calloc(words * 64, sizeof(uint32_t));
+	rules->predicate = calloc(words * 64, sizeof(struct predicate));
+	rules->is_member_of_predicate = calloc(names, sizeof(bool));
+	rules->mask = calloc(rules->role->redact_count + 1, sizeof(*rules->mask));
+	rules->cache = calloc(1, sizeof(*rules->cache) + CACHE_ENTRIES * words * sizeof(uint64_t));
+	bool complete = rules->by_name != NULL && rules->deep != NULL && rules->stay != NULL &&
+			rules->checked != NULL && rules->accept != NULL && rules->rule_at != NULL &&
+			rules->predicate_at != NULL && rules->predicate != NULL &&
+			rules->is_member_of_predicate != NULL && rules->mask != NULL &&
+			rules->cache != NULL;
+	return complete ? 0 : -ENOMEM;
+}
+
+static uint16_t number_of(const struct rules *rules, const char *name)
+{
+	return names_find(&rules->names, (const uint8_t *)name, strlen(name));
+}
+
+/* Equal predicates share a number. */
+static uint32_t add_predicate(struct rules *rules, const struct path_step *step)
+{
+	uint16_t name = number_of(rules, step->member);
+	for (size_t i = 0; i < rules->predicate_count; i++) {
+		if (rules->predicate[i].name == name &&
+			strcmp(rules->predicate[i].pattern, step->pattern) == 0)
+			return (uint32_t)i;
+	}
+	rules->is_member_of_predicate[name] = true;
+	rules->predicate[rules->predicate_count] = (struct predicate){name, step->pattern};
+	return (uint32_t)rules->predicate_count++;
+}
+
+static void add_step(struct rules *rules, const struct path_step *step, size_t position)
+{
+	if (step->kind == PATH_DEEP)
+		set_bit(rules->deep, position);
+	else if (step->kind == PATH_NAME)
+		set_bit(rules->by_name + number_of(rules, step->name) * rules->words, position);
+	for (size_t i = 0; step->kind == PATH_ANY && i < rules->names.count; i++)
+		set_bit(rules->by_name + i * rules->words, position);
+	if (step->member != NULL) {
+		set_bit(rules->checked, position + 1);
+		rules->predicate_at[position + 1] = add_predicate(rules, step);
+	}
+}
+
+static void add_rules(struct rules *rules)
+{
+	size_t position = 0;
+	for (size_t i = 0; i < rules->role->redact_count; i++) {
+		const struct redact_rule *rule = &rules->role->redact[i];
+		for (size_t j = 0; j < rule->path.count; j++) {
+			if (is_repeated_deep(&rule->path, j))
+				position--; /* the later one may have a predicate */
+			add_step(rules, &rule->path.step[j], position++);
+		}
+		set_bit(rules->accept, position);
+		if (works_on_every_text_within(rule->action))
+			set_bit(rules->stay, position);
+		rules->rule_at[position++] = (uint32_t)i;
+	}
+	for (size_t i = 0; i < rules->words; i++)
+		rules->stay[i] |= rules->deep[i];
+	rules->predicate_words = (rules->predicate_count + 63) / 64;
+}
+
+static int add_masks(struct rules *rules)
+{
+	for (size_t i = 0; i < rules->role->redact_count; i++) {
+		const char *with = rules->role->redact[i].with;
+		if (with == NULL)
+			with = "[redacted]";
+		int r = json_append_quoted(&rules->mask[i], with, strlen(with));
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int rules_compile(
+	struct rules **out, const struct policy_role *role, const struct projection_key *key)
+{
+	struct rules *rules = calloc(1, sizeof(*rules));
+	if (rules == NULL)
+		return -ENOMEM;
+	rules->role = role;
+	rules->key = *key;
+	size_t positions = 0;
+	for (size_t i = 0; i < role->redact_count; i++)
+		positions += positions_of(&role->redact[i].path);
+	int r = names_init(&rules->names);
+	if (r == 0)
+		r = add_names(rules);
+	if (r == 0)
+		r = allocate(rules, positions);
+	if (r == 0)
+		r = add_masks(rules);
+	if (r < 0) {
+		rules_free(rules);
+		return r;
+	}
+	add_rules(rules);
+	*out = rules;
+	return 0;
+}
+
+void rules_free(struct rules *rules)
+{
+	if (rules == NULL)
+		return;
+	names_free(&rules->names);
+	free(rules->by_name);
+	free(rules->deep);
+	free(rules->stay);
+	free(rules->checked);
+	free(rules->accept);
+	free(rules->rule_at);
+	free(rules->predicate_at);
+	free(rules->predicate);
+	free(rules->is_member_of_predicate);
+	free(rules->cache);
+	for (size_t i = 0; rules->mask != NULL && i < rules->role->redact_count; i++)
+		buf_free(&rules->mask[i]);
+	free(rules->mask);
+	sodium_memzero(&rules->key, sizeof(rules->key));
+	free(rules);
+}
+
+/* ---- kinds ---- */
+
+static bool judge(const struct rules *rules, const uint8_t *kind, size_t len, uint64_t *start)
+{
+	const struct policy_role *role = rules->role;
+	const char *text = (const char *)kind;
+	size_t position = 0;
+	for (size_t i = 0; i < role->redact_count; i++) {
+		if (glob_list_matches(&role->redact[i].in, text, len))
+			set_bit(start, position);
+		position += positions_of(&role->redact[i].path);
+	}
+	return glob_list_matches(&role->events_allow, text, len) &&
+	       !glob_list_matches(&role->events_deny, text, len);
+}
+
+static size_t cache_place(const uint8_t *kind, size_t len)
+{
+	uint64_t hash = len;
+	for (size_t i = 0; i < len; i += 8) {
+		uint64_t word = 0;
+		memcpy(&word, kind + i, len - i < 8 ? len - i : 8);
+		hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+		hash ^= hash >> 29;
+	}
+	return (size_t)(hash >> 40) % CACHE_ENTRIES;
+}
+
+bool rules_judge_kind(struct rules *rules, const uint8_t *kind, size_t len, uint64_t *start)
+{
+	if (len > CACHED_KIND_BYTES) {
+		bool allowed = judge(rules, kind, len, start);
+		if (len > KIND_BYTES_MAX)
+			allowed = rules_judge_kind(rules, kind, 0, start) && allowed;
+		return allowed;
+	}
+	size_t place = cache_place(kind, len);
+	struct kind_entry *entry = &rules->cache->entry[place];
+	uint64_t *cached = &rules->cache->start[place * rules->words];
+	if (!entry->used || entry->len != len || memcmp(entry->kind, kind, len) != 0) {
+		memset(cached, 0, rules->words * sizeof(*cached));
+		entry->allowed = judge(rules, kind, len, cached);
+		entry->len = (uint8_t)len;
+		memcpy(entry->kind, kind, len);
+		entry->used = true;
+	}
+	for (size_t i = 0; i < rules->words; i++)
+		start[i] |= cached[i];
+	return entry->allowed;
+}
+
+/* ---- digests ---- */
+
+/* Raised when the engine itself treats the same rules otherwise. */
+static const char engine_version[] = "sightline projection 1";
+
+static void digest_bytes(crypto_generichash_state *state, const void *bytes, size_t len)
+{
+	uint8_t prefix[8];
+	put_le64(prefix, len);
+	crypto_generichash_update(state, prefix, sizeof(prefix));
+	crypto_generichash_update(state, bytes, len);
+}
+
+static void digest_text(crypto_generichash_state *state, const char *text)
+{
+	uint8_t present = text != NULL;
+	crypto_generichash_update(state, &present, sizeof(present));
+	if (text != NULL)
+		digest_bytes(state, text, strlen(text));
+}
+
+static void digest_number(crypto_generichash_state *state, uint64_t number)
+{
+	uint8_t bytes[8];
+	put_le64(bytes, number);
+	crypto_generichash_update(state, bytes, sizeof(bytes));
+}
+
+static void digest_globs(crypto_generichash_state *state, const struct glob_list *list)
+{
+	digest_number(state, list->count);
+	for (size_t i = 0; i < list->count; i++)
+		digest_text(state, list->glob[i]);
+}
+
+static void digest_rule(crypto_generichash_state *state, const struct redact_rule *rule)
+{
+	digest_globs(state, &rule->in);
+	digest_number(state, rule->path.count);
+	for (size_t i = 0; i < rule->path.count; i++) {
+		const struct path_step *step = &rule->path.step[i];
+		digest_number(state, step->kind);
+		digest_text(state, step->name);
+		digest_text(state, step->member);
+		digest_text(state, step->pattern);
+	}
+	digest_number(state, rule->action);
+	digest_text(state, rule->with);
+	digest_text(state, rule->from);
+	digest_text(state, rule->to);
+	digest_number(state, rule->anywhere);
+	digest_number(state, rule->keep);
+}
+
+void rules_view_revision(const struct rules *rules, const char *runtime_id, const char *worker_id,
+	uint8_t out[VIEW_REVISION_BYTES])
+{
+	const struct policy_role *role = rules->role;
+	crypto_generichash_state state;
+	crypto_generichash_init(
+		&state, rules->key.bytes, sizeof(rules->key.bytes), VIEW_REVISION_BYTES);
+	digest_text(&state, engine_version);
+	digest_text(&state, runtime_id);
+	digest_text(&state, worker_id);
+	digest_globs(&state, &role->events_allow);
+	digest_globs(&state, &role->events_deny);
+	digest_number(&state, role->redact_count);
+	for (size_t i = 0; i < role->redact_count; i++)
+		digest_rule(&state, &role->redact[i]);
+	crypto_generichash_final(&state, out, VIEW_REVISION_BYTES);
+}
+
+void rules_hash_value(const struct rules *rules, uint8_t type, const uint8_t *bytes, size_t len,
+	char out[RULES_HASH_TEXT_BYTES + 1])
+{
+	uint8_t digest[RULES_HASH_TEXT_BYTES / 2];
+	crypto_generichash_state state;
+	crypto_generichash_init(&state, rules->key.bytes, sizeof(rules->key.bytes), sizeof(digest));
+	digest_text(&state, "value");
+	digest_number(&state, type);
+	digest_bytes(&state, bytes, len);
+	crypto_generichash_final(&state, digest, sizeof(digest));
+	sodium_bin2hex(out, RULES_HASH_TEXT_BYTES + 1, digest, sizeof(digest));
+}

@@ -1,0 +1,156 @@
+#include "projection/selftest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "proto/base/attributes.h"
+
+enum { PAGE_BYTES = 4096, TOO_MUCH_MIB = 2048 };
+
+/* Each answers like a system call: negative and errno when refused. */
+
+static long try_open(void)
+{
+	return open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+}
+
+static long try_openat2(void)
+{
+	struct {
+		uint64_t flags, mode, resolve;
+	} how = {.flags = O_RDONLY};
+	return syscall(437, AT_FDCWD, "/etc/passwd", &how, sizeof(how)); /* openat2 */
+}
+
+static long try_socket(void)
+{
+	return socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static long try_unix_socket(void)
+{
+	return socket(AF_UNIX, SOCK_DGRAM, 0);
+}
+
+static long try_connect(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/run/systemd/notify"};
+	return connect(STDERR_FILENO, (struct sockaddr *)&address, sizeof(address));
+}
+
+static long try_execve(void)
+{
+	char *argv[] = {strdup("true"), NULL};
+	return execve("/bin/true", argv, NULL);
+}
+
+static long try_fork(void)
+{
+	return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+static long try_thread(void)
+{
+	return syscall(SYS_clone, CLONE_VM | CLONE_THREAD | CLONE_SIGHAND, 0, 0, 0, 0);
+}
+
+static long try_ptrace(void)
+{
+	return ptrace(PTRACE_ATTACH, getpid(), NULL, NULL);
+}
+
+static long try_mmap_exec(void)
+{
+	void *page = mmap(
+		NULL, PAGE_BYTES, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return page == MAP_FAILED ? -1 : 0;
+}
+
+static long try_mprotect_exec(void)
+{
+	void *page = mmap(
+		NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return page == MAP_FAILED ? -1 : mprotect(page, PAGE_BYTES, PROT_READ | PROT_EXEC);
+}
+
+static long try_memory(void)
+{
+	void *block = mmap(NULL, (size_t)TOO_MUCH_MIB * 1024 * 1024, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return block == MAP_FAILED ? -1 : 0;
+}
+
+static long try_pipe(void)
+{
+	int ends[2];
+	return pipe2(ends, O_CLOEXEC);
+}
+
+static long try_accept(void)
+{
+	return accept4(STDERR_FILENO, NULL, NULL, SOCK_CLOEXEC);
+}
+
+static long try_signal(void)
+{
+	return syscall(SYS_tgkill, 1, 1, 0);
+}
+
+static long try_io_uring(void)
+{
+	return syscall(SYS_io_uring_setup, 8, NULL);
+}
+
+static const struct {
+	const char *name;
+	long (*attempt)(void);
+} attempts[] = {
+	{"open", try_open},
+	{"openat2", try_openat2},
+	{"socket", try_socket},
+	{"unix-socket", try_unix_socket},
+	{"connect", try_connect},
+	{"execve", try_execve},
+	{"fork", try_fork},
+	{"thread", try_thread},
+	{"ptrace", try_ptrace},
+	{"mmap-exec", try_mmap_exec},
+	{"mprotect-exec", try_mprotect_exec},
+	{"memory", try_memory},
+	{"pipe", try_pipe},
+	{"accept", try_accept},
+	{"signal", try_signal},
+	{"io_uring", try_io_uring},
+};
+
+const char *selftest_name(unsigned int index)
+{
+	return index < ARRAY_SIZE(attempts) ? attempts[index].name : NULL;
+}
+
+int selftest_run(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
+		if (strcmp(attempts[i].name, name) != 0)
+			continue;
+		long r = attempts[i].attempt();
+		if (r >= 0)
+			return SELFTEST_ALLOWED;
+		fprintf(stderr, "%s: %s\n", name, strerror(errno));
+		return SELFTEST_REFUSED;
+	}
+	return SELFTEST_UNKNOWN;
+}
