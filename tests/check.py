@@ -38,7 +38,7 @@ def without_processes(name, labels):
 
 def with_threads(name, labels):
     """eventlogd is the one process with a second thread."""
-    return not_heavy(name, labels) and "eventlogd" in labels
+    return not_heavy(name, labels) and ("event_log" in name or "eventlogd" in name)
 
 
 # Which of a preset's tests run, cheapest first: a mistake shows early.
