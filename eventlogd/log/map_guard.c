@@ -25,7 +25,7 @@ static void on_sigbus(int signal_number, siginfo_t *info, _unused_ void *context
 	sigaction(signal_number, &action, NULL);
 }
 
-static void install(void)
+void map_guard_install(void)
 {
 	/* SA_NODEFER: the jump leaves the handler without the return that would unblock it. */
 	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER};
@@ -37,7 +37,7 @@ static void install(void)
 int map_guard_run(const uint8_t *map, size_t len, int (*function)(void *argument), void *argument)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	pthread_once(&once, install);
+	pthread_once(&once, map_guard_install);
 	assert(active == NULL);
 
 	struct guard guard = {.map = map, .len = len};

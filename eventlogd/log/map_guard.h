@@ -13,6 +13,12 @@
 
 #include "proto/base/attributes.h"
 
+/*
+ * Takes SIGBUS. Done by the first map_guard_run(); again by a program in which something else took
+ * the signal since.
+ */
+void map_guard_install(void);
+
 /* Returns what `function` returns, or -EIO. Not nested. */
 _must_check_ int map_guard_run(
 	const uint8_t *map, size_t len, int (*function)(void *argument), void *argument);
