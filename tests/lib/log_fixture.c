@@ -16,6 +16,7 @@
 #include "eventlogd/log/event_log_inside.h"
 #include "eventlogd/log/segment_format.h"
 #include "proto/base/clock.h"
+#include "proto/record.h"
 
 enum { WAIT_S = 30, NAMES_MAX = 4096 };
 
@@ -213,4 +214,114 @@ void log_fixture_segment_path(
 	unsigned int count = list_segments(fixture, names);
 	assert_true(number < count);
 	snprintf(out, len, "%s/%s", fixture->directory, names[number]);
+}
+
+uint8_t *log_fixture_load(const char *path, size_t *len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	struct stat st;
+	assert_int_equal(fstat(fd, &st), 0);
+	uint8_t *bytes = malloc((size_t)st.st_size);
+	assert_non_null(bytes);
+	assert_int_equal(pread(fd, bytes, (size_t)st.st_size, 0), st.st_size);
+	close(fd);
+	*len = (size_t)st.st_size;
+	return bytes;
+}
+
+void log_fixture_patch(const char *path, size_t offset, const void *bytes, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, bytes, len, (off_t)offset), len);
+	close(fd);
+}
+
+/* Collects sequences into ranges as they come. */
+struct ranges {
+	char *out;
+	size_t len, used;
+	uint64_t first, last;
+};
+
+static void ranges_put(struct ranges *ranges, const char *mark, uint64_t first, uint64_t last)
+{
+	int n = snprintf(ranges->out + ranges->used, ranges->len - ranges->used,
+		first == last ? "%s%s%llu" : "%s%s%llu-%llu", ranges->used == 0 ? "" : " ", mark,
+		(unsigned long long)first, (unsigned long long)last);
+	assert_true(n > 0 && (size_t)n < ranges->len - ranges->used);
+	ranges->used += (size_t)n;
+}
+
+static void ranges_flush(struct ranges *ranges)
+{
+	if (ranges->first != 0)
+		ranges_put(ranges, "", ranges->first, ranges->last);
+	ranges->first = 0;
+}
+
+static void ranges_add(struct ranges *ranges, uint64_t sequence)
+{
+	if (ranges->first != 0 && sequence == ranges->last + 1) {
+		ranges->last = sequence;
+		return;
+	}
+	ranges_flush(ranges);
+	ranges->first = ranges->last = sequence;
+}
+
+static void ranges_add_piece(struct ranges *ranges, const struct reader_piece *piece)
+{
+	uint64_t count = 0;
+	for (size_t at = 0; at < piece->len; count++) {
+		struct record record;
+		size_t size;
+		assert_int_equal(record_decode(piece->bytes + at, piece->len - at, &record, &size),
+			RECORD_OK);
+		assert_false(record_is_internal(&record));
+		if (count == 0)
+			assert_int_equal(record.sequence, piece->first);
+		ranges_add(ranges, record.sequence);
+		at += size;
+		if (at == piece->len)
+			assert_int_equal(record.sequence, piece->last);
+	}
+	assert_int_equal(count, piece->count);
+}
+
+void log_fixture_read(struct log_view *view, const struct reader_selection *selection,
+	const struct reader_start *start, char *out, size_t len)
+{
+	struct ranges ranges = {.out = out, .len = len};
+	struct reader *reader;
+	struct reader_piece piece;
+	out[0] = '\0';
+	assert_int_equal(reader_open(&reader, view, selection, start, false, NULL), READER_OPENED);
+	int r;
+	while ((r = reader_next(reader, 4096, &piece)) != READER_END) {
+		assert_true(r >= 0);
+		if (r == READER_RECORDS) {
+			ranges_add_piece(&ranges, &piece);
+			continue;
+		}
+		ranges_flush(&ranges);
+		if (r == READER_OVERRUN) {
+			assert_true(ranges.used + sizeof(" overrun") <= len);
+			strcpy(out + ranges.used, ranges.used == 0 ? "overrun" : " overrun");
+			reader_close(reader);
+			return;
+		}
+		ranges_put(&ranges, r == READER_CORRUPT ? "!" : "?", piece.first, piece.last);
+	}
+	ranges_flush(&ranges);
+	reader_close(reader);
+}
+
+void log_fixture_read_all(struct log_view *view, const char *worker, char *out, size_t len)
+{
+	struct reader_start start = {.from = READER_FROM_OLDEST};
+	size_t worker_len = worker == NULL ? 0 : strlen(worker);
+	struct reader_selection selection = {&worker, &worker_len, 1};
+	log_fixture_read(view, worker == NULL ? NULL : &selection, &start, out, len);
 }

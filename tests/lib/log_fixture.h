@@ -61,3 +61,15 @@ unsigned int log_fixture_segments(const struct log_fixture *fixture); /* files i
 /* Name of the n-th segment file, by ascending name. */
 void log_fixture_segment_path(
 	const struct log_fixture *fixture, unsigned int number, char *out, size_t len);
+
+/* A whole file in memory; free() it. */
+uint8_t *log_fixture_load(const char *path, size_t *len);
+/* Writes `len` bytes at an offset of a file, in place. */
+void log_fixture_patch(const char *path, size_t offset, const void *bytes, size_t len);
+
+/* What a reader gives from its position to the end, in one line: "1-4 !5-6 7 ?8-9": records, what
+ * is corrupt, what is a gap; "overrun" ends it. */
+void log_fixture_read(struct log_view *view, const struct reader_selection *selection,
+	const struct reader_start *start, char *out, size_t len);
+/* The same from the oldest record, for all workers or one. */
+void log_fixture_read_all(struct log_view *view, const char *worker, char *out, size_t len);
