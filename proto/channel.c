@@ -14,6 +14,7 @@ enum {
 	LENGTH_WORD_BYTES = 4,
 	READ_PER_EVENT_BYTES = 256 * 1024,
 	KEEP_BUFFER_BYTES = 512 * 1024,
+	LAST_READS = 8,
 };
 
 static void channel_on_poll(uv_poll_t *handle, int status, int events);
@@ -125,11 +126,39 @@ static void channel_on_readable(struct channel *channel)
 	deliver_frames(channel);
 }
 
+/*
+ * The connection is broken, but what the peer had sent before is still in the socket: its last word
+ * comes first. Bounded: a peer that only refuses to read is not served for ever.
+ */
+static void channel_fail_after_reading(struct channel *channel, int error)
+{
+	for (int i = 0; i < LAST_READS && !channel->paused && !channel->ended &&
+			!channel->closing && !channel->flushing_to_close;
+		i++) {
+		uint64_t before = channel->bytes_received;
+		channel_on_readable(channel);
+		if (channel->bytes_received == before)
+			break;
+	}
+	if (!channel->ended && !channel->closing)
+		channel_fail(channel, error);
+}
+
+/* libuv says EBADF for every error that the socket has. */
+static int pending_error(const struct channel *channel, int status)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+	if (getsockopt(channel->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error == 0)
+		return status == UV_EBADF ? -ECONNRESET : status;
+	return -error;
+}
+
 static void channel_on_poll(uv_poll_t *handle, int status, int events)
 {
 	struct channel *channel = handle->data;
 	if (status < 0) {
-		channel_fail(channel, status);
+		channel_fail_after_reading(channel, pending_error(channel, status));
 		return;
 	}
 	if (events & UV_WRITABLE) {
@@ -178,7 +207,7 @@ static void channel_flush(struct channel *channel)
 			return;
 		}
 		if (n < 0) {
-			channel_fail(channel, -errno);
+			channel_fail_after_reading(channel, -errno);
 			return;
 		}
 		channel->out_start += (size_t)n;

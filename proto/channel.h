@@ -10,6 +10,9 @@
  * 256 KiB. Descriptors passed by the peer are never received (SCM_RIGHTS is closed by the kernel)
  * and end the channel.
  *
+ * The last word. What the peer sent before it closed is delivered before on_end tells that sending
+ * failed, so an ERROR in front of a close is not lost to a broken pipe.
+ *
  * Flow control. channel_pause() stops reading (the kernel's buffer then holds the peer back);
  * frames already read are kept and delivered after channel_resume(). on_drained tells when the
  * queue has become empty after channel_send() or channel_is_congested() said that it was not.

@@ -1,4 +1,5 @@
 /* proto/channel: frames over a socket pair, bounds, flow control, the ways that it ends. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -246,6 +247,24 @@ static void last_word_reaches_a_peer_that_broke_the_framing(void **state)
 	assert_memory_equal(got, last, sizeof(last));
 }
 
+static void last_word_of_a_peer_that_closed_comes_before_the_broken_pipe(void **state)
+{
+	struct fixture *f = *state;
+	static const uint8_t ours[] = {1, 0, 0, 0, 'x'}, theirs[] = {1, 0, 0, 0, 'y'};
+	/* Unread bytes at the peer turn its close into a reset. */
+	assert_int_equal(channel_send(&f->channel, ours, sizeof(ours)), CHANNEL_OK);
+	turn(f);
+	peer_sends(f, theirs, sizeof(theirs));
+	close(f->peer);
+	f->peer = open("/dev/null", O_RDONLY);
+	assert_int_equal(channel_send(&f->channel, ours, sizeof(ours)), CHANNEL_OK);
+	for (int i = 0; i < 3 && f->ends == 0; i++)
+		turn(f);
+	assert_int_equal(f->ends, 1);
+	assert_int_equal(f->frames, 1);
+	assert_memory_equal(f->received.data, "y", 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -259,6 +278,7 @@ int main(void)
 		TEST(pieces_behind_a_full_socket_are_sent_completely),
 		TEST(close_after_flush_sends_what_is_queued_first),
 		TEST(last_word_reaches_a_peer_that_broke_the_framing),
+		TEST(last_word_of_a_peer_that_closed_comes_before_the_broken_pipe),
 	};
 	return cmocka_run_group_tests_name("channel", tests, NULL, NULL);
 }
