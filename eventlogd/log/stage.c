@@ -42,7 +42,9 @@ uint8_t *stage_reserve(struct stage *stage, size_t bytes)
 		buf_consume(&stage->records, stage->start);
 		stage->start = 0;
 	}
-	if (buf_reserve(&stage->records, bytes) != 0)
+	/* A batch of nothing but duplicates needs no room; an empty buffer must not look like none.
+	 */
+	if (buf_reserve(&stage->records, bytes > 0 ? bytes : 1) != 0)
 		return NULL;
 	return stage->records.data + stage->records.len;
 }
