@@ -94,17 +94,17 @@ static void publisher_fail(struct publisher *publisher, const char *why)
 	publisher_close(publisher, "protocol_error", why);
 }
 
-static void publisher_fail_no_memory(struct publisher *publisher)
+static void publisher_fail_unavailable(struct publisher *publisher, int error)
 {
 	server_log_peer(publisher->server, LOG_ERR, "publish", &publisher->peer,
-		"out of memory, closing this publisher");
-	publisher_close(publisher, "unavailable", "out of memory");
+		"can't serve this publisher (%s), closing it", strerror(-error));
+	publisher_close(publisher, "unavailable", "the log can't be written now");
 }
 
 static void publisher_push(struct publisher *publisher, const struct reply *reply)
 {
 	if (reply_queue_push(&publisher->replies, reply) < 0) {
-		publisher_fail_no_memory(publisher);
+		publisher_fail_unavailable(publisher, -ENOMEM);
 		return;
 	}
 	if (reply_queue_is_full(&publisher->replies) && !(publisher->paused & PAUSE_REPLIES)) {
@@ -192,7 +192,7 @@ static enum handling publisher_stage(struct publisher *publisher, struct publish
 			publisher, id, "batch_too_large", "more than a log segment holds");
 		return HANDLED;
 	default:
-		publisher_fail_no_memory(publisher);
+		publisher_fail_unavailable(publisher, r);
 		return HANDLED;
 	}
 	server->last_ticket = reply.ack.ticket;
@@ -220,7 +220,7 @@ static enum handling publisher_on_publish(
 		return HANDLED;
 	}
 	if (r < 0) {
-		publisher_fail_no_memory(publisher);
+		publisher_fail_unavailable(publisher, -ENOMEM);
 		return HANDLED;
 	}
 	if (server->phase != SERVER_RUNNING) {
@@ -290,7 +290,7 @@ static enum handling publisher_on_hello(struct publisher *publisher, const struc
 		if (welcome_write(&server->scratch, server) < 0 ||
 			channel_send(&publisher->channel, server->scratch.data,
 				server->scratch.len) != CHANNEL_OK)
-			publisher_fail_no_memory(publisher);
+			publisher_fail_unavailable(publisher, -ENOMEM);
 	}
 	return HANDLED;
 }
@@ -323,7 +323,7 @@ static enum handling publisher_handle(struct publisher *publisher, const uint8_t
 	if (r == MESSAGE_MALFORMED)
 		publisher_fail(publisher, why);
 	else
-		publisher_fail_no_memory(publisher);
+		publisher_fail_unavailable(publisher, -ENOMEM);
 	return HANDLED;
 }
 
@@ -334,7 +334,7 @@ static void publisher_on_frame(struct channel *channel, const uint8_t *body, siz
 		return;
 	buf_reset(&publisher->held, 0);
 	if (buf_append(&publisher->held, body, len) < 0) {
-		publisher_fail_no_memory(publisher);
+		publisher_fail_unavailable(publisher, -ENOMEM);
 		return;
 	}
 	publisher_pause(publisher, PAUSE_HELD);
@@ -372,30 +372,30 @@ static const struct channel_handler publisher_handler = {
 	publisher_on_frame, publisher_on_drained, publisher_on_end};
 
 /* Only into an empty channel: a publisher that does not read its replies is sent no more. */
-static bool publisher_send_due(struct publisher *publisher)
+static int publisher_send_due(struct publisher *publisher)
 {
 	struct server *server = publisher->server;
 	if (publisher->replies.count == 0 || channel_is_congested(&publisher->channel))
-		return true;
+		return 0;
 	const char *word = server->config->durability == DURABILITY_DURABLE ? "synced" : "written";
 	buf_reset(&server->scratch, QUEUED_BYTES_MAX);
-	if (reply_queue_write_due(&publisher->replies, server->progress.acked, word,
-		    QUEUED_BYTES_MAX / 2, &server->scratch) < 0)
-		return false;
-	if (server->scratch.len == 0)
-		return true;
-	int r = channel_send(&publisher->channel, server->scratch.data, server->scratch.len);
+	int r = reply_queue_write_due(&publisher->replies, server->progress.acked, word,
+		QUEUED_BYTES_MAX / 2, &server->scratch);
+	if (r < 0 || server->scratch.len == 0)
+		return r;
+	r = channel_send(&publisher->channel, server->scratch.data, server->scratch.len);
 	if (publisher->replies.count > 0)
 		channel_is_congested(&publisher->channel); /* asks for on_drained */
-	return r == CHANNEL_OK;
+	return r;
 }
 
 void publisher_on_turn(struct publisher *publisher)
 {
 	if (publisher->is_closing)
 		return;
-	if (!publisher_send_due(publisher)) {
-		publisher_fail_no_memory(publisher);
+	int r = publisher_send_due(publisher);
+	if (r < 0) {
+		publisher_fail_unavailable(publisher, r);
 		return;
 	}
 	if (publisher->held.len > 0 && !reply_queue_is_full(&publisher->replies)) {
@@ -463,6 +463,6 @@ void publisher_open(struct server *server, int fd, const struct peer_credentials
 		publisher_close(
 			publisher, "quota_exceeded", "more connections than this user may have");
 	} else if (r < 0) {
-		publisher_fail_no_memory(publisher);
+		publisher_fail_unavailable(publisher, -ENOMEM);
 	}
 }
