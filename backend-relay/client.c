@@ -493,6 +493,9 @@ static bool peer_is_stalled(const struct client *client, uint64_t now_ns)
 void client_tick(struct client *client, uint64_t now_ns)
 {
 	const struct config *config = &client->relay->config;
+	/* The live upstream may have come since: nothing in a quiet stream would say so. */
+	if (client->catch_up != NULL)
+		feed_wake(client->catch_up->feed);
 	if (client->state != CLIENT_OPEN)
 		return;
 	if (peer_is_stalled(client, now_ns)) {

@@ -48,6 +48,8 @@ static void feed_on_output(struct pass *pass, const struct pass_output *output)
 	struct feed *feed = pass_owner(pass);
 	if (feed->state != FEED_OPEN)
 		return;
+	if (feed->deliveries.end == 0)
+		ring_restart(&feed->deliveries, &output->before);
 	struct delivery delivery = {
 		.slot = {output->position.at, sizeof(delivery)},
 		.output = *output,

@@ -232,6 +232,7 @@ static void complete_first(
 	const struct pass_item *item = item_at(pass, pass->items.first);
 	struct pass_output output = {
 		.kind = kind,
+		.before = pass->items.floor,
 		.position = position_after(pass, item),
 		.event = event,
 	};

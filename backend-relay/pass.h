@@ -35,6 +35,7 @@ enum pass_output_kind {
 
 struct pass_output {
 	enum pass_output_kind kind;
+	struct cursor before;            /* where the stream stood */
 	struct client_position position; /* a client's, once it has taken this */
 	struct projected_event *event;   /* borrowed; projected_event_ref() keeps it */
 	enum diagnostic notice;

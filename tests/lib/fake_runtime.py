@@ -22,7 +22,7 @@ import urllib.parse
 import msgpack
 
 DEADLINE_S = 20
-BATCH_EVENTS = 64
+BATCH_EVENTS, BATCH_BYTES = 64, 256 * 1024
 LOG = 0x5EED0001
 
 
@@ -295,19 +295,20 @@ class FakeRuntime:
     def _feed(self, connection):
         if self.holds:
             return
-        items = []
+        items, size = [], 0
         while connection.position < len(self.records):
             record = self.records[connection.position]
             connection.position += 1
             if record.worker_id != connection.worker_id or record.sequence < self.oldest:
                 continue
             at = cursor(record.epoch, record.sequence, self.log)
+            if len(items) == BATCH_EVENTS or size + len(record.payload) > BATCH_BYTES:
+                self._send(connection, items)
+                items, size = [], 0
             items.append({"kind": "event", "envelope": {
                 "cursor": at, "event_id": at, "worker_id": record.worker_id,
                 "ts_ms": record.ts_ms, "payload": record.payload}})
-            if len(items) == BATCH_EVENTS:
-                self._send(connection, items)
-                items = []
+            size += len(record.payload)
         if not connection.told_caught_up:
             connection.told_caught_up = True
             items.append({"kind": "caught_up", "cursor": self.cursor_at(self.newest)})

@@ -1,8 +1,8 @@
 """backend-relay between a fake runtime and a fake projection.
 
-    with FakeRuntime() as runtime, FakeProjection(…) as projection, \\
-            Relay(bin_dir, tmp_path, projection, [runtime]) as relay:
-        with relay.observe("w-1") as client: …
+    with Stage(bin_dir) as stage:
+        payloads = stage.fill("w-1", 10)
+        with stage.relay.observe("w-1") as client: …
 
 Everything that it printed is in relay.output(); relay.stop() asserts that it ended well.
 """
@@ -19,7 +19,8 @@ import urllib.error
 import urllib.request
 
 import ws
-from fake_runtime import wait_until
+from fake_projection import FakeProjection
+from fake_runtime import FakeRuntime, wait_until
 
 DEADLINE_S = 20
 ROLES = ("operator", "viewer")
@@ -124,7 +125,8 @@ class Relay:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def is_alive(self):
-        return self.process.poll() is None
+        """Unless the test itself has stopped it."""
+        return self.process is None or self.process.poll() is None
 
     # What clients do. All that they hear is kept in `heard`.
 
@@ -178,3 +180,48 @@ class Relay:
                 texts += [m if isinstance(m, str) else repr(m) for m in item.raw]
                 texts.append(str(item.close_reason))
         return "\n".join(texts)
+
+
+class Stage:
+    """A relay with its fakes, in a directory of its own: stage.runtime, .projection, .relay."""
+
+    def __init__(self, bin_dir, overrides=None, runtime=None, registry=None):
+        self._directory = tempfile.TemporaryDirectory(prefix="sl-")
+        self.dir = pathlib.Path(self._directory.name)
+        self.runtime = runtime or FakeRuntime()
+        self.projection = FakeProjection(self.dir / "p.sock")
+        self._arguments = (bin_dir, self.projection.path, [self.runtime], overrides, self.dir,
+                           registry)
+        self.relay = None
+
+    def __enter__(self):
+        self.runtime.start()
+        self.projection.start()
+        self.relay = Relay(*self._arguments).start()
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is not None:
+                print(self.relay.output())
+            self.relay.stop()
+        finally:
+            if self.relay.process is not None:
+                self.relay.process.kill()
+            self.projection.__exit__()
+            self.runtime.stop()
+            self._directory.cleanup()
+
+    def fill(self, worker_id, count, first=0):
+        """A snapshot and numbered events; returns the payloads."""
+        payloads = [event("snapshot", n=first)] + \
+            [event("text_delta", n=first + i) for i in range(1, count)]
+        self.runtime.append(worker_id, payloads[0], keyframe=True)
+        if count > 1:
+            self.runtime.append_many(worker_id, payloads[1:])
+        return payloads
+
+
+def event(kind, **data):
+    # White space and a number that printing again would change: payloads are bytes.
+    return ('{"event": "%s","data":%s, "f":1.10}' % (kind, json.dumps(data, ensure_ascii=False))).encode()

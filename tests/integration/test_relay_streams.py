@@ -1,0 +1,206 @@
+"""backend-relay: what a client gets, in which order, and from how many upstreams."""
+
+import json
+
+import pytest
+
+from fake_runtime import FakeRuntime, wait_until
+from relay import Relay, Stage, event
+
+
+@pytest.fixture
+def stage(bin_dir):
+    with Stage(bin_dir) as stage:
+        yield stage
+
+
+def payloads_of(events):
+    return [e.payload_bytes for e in events]
+
+
+def test_late_client_starts_at_the_keyframe_then_hears_the_seam_once(stage):
+    stage.fill("w", 5)
+    second = stage.fill("w", 20, first=100)
+    stage.fill("other", 5)
+    with stage.relay.observe("w") as client:
+        assert client.frame()["kind"] == "hello"
+        history = client.until_caught_up()
+        assert payloads_of(history) == second
+        live = [event("text_delta", n=i) for i in range(500, 520)]
+        stage.runtime.append_many("w", live)
+        assert payloads_of(client.events(20)) == live
+        assert [f["kind"] for f in client.frames].count("caught_up") == 1
+        assert {e.worker_id for e in client.all_events()} == {"w"}
+        assert all(f["envelope"]["runtime_id"] == "r0"
+                   for f in client.frames if f["kind"] == "event")
+        everything = client.all_events()
+        assert len({e.event_id for e in everything}) == len({e.cursor for e in everything}) == 40
+
+
+def test_seam_while_publishing_goes_on_has_no_gap_and_no_repeat(stage):
+    payloads = stage.fill("w", 200)
+    clients = []
+    for i in range(6):
+        clients.append(stage.relay.observe("w"))
+        more = [event("text_delta", n=1000 * i + j) for j in range(150)]
+        stage.runtime.append_many("w", more)
+        payloads += more
+    for client in clients:
+        assert payloads_of(client.events(len(payloads))) == payloads
+        client.close()
+
+
+def test_all_clients_of_a_stream_share_one_live_upstream(stage):
+    stage.fill("w", 10)
+    clients = [stage.relay.observe("w", role) for role in ("operator", "viewer", "operator")]
+    for client in clients:
+        client.until_caught_up()
+    stage.runtime.append("w", event("text_delta", n=99))
+    for client in clients:
+        client.events(1)
+    wait_until(lambda: len(stage.runtime.connections) == 1, "one upstream")
+    newest = [path for path in stage.runtime.upgrades() if "from=newest" in path]
+    assert len(newest) == 1
+    for client in clients:
+        client.close()
+    wait_until(lambda: not stage.runtime.connections, "no upstream without clients")
+
+
+def test_same_event_has_the_same_id_and_cursor_for_every_client_of_a_role(stage):
+    stage.fill("w", 10)
+    heard = []
+    for role in ("operator", "operator", "viewer"):
+        with stage.relay.observe("w", role) as client:
+            heard.append(client.until_caught_up())
+    ids = [[e.event_id for e in events] for events in heard]
+    assert ids[0] == ids[1] == ids[2]
+    cursors = [[e.cursor for e in events] for events in heard]
+    assert cursors[0] == cursors[1]
+    assert all(c.startswith("bo_") and len(c) <= 123 for c in cursors[0])
+    assert all(i.startswith("be_") for i in ids[0])
+
+
+def test_ids_and_cursors_outlive_the_relay_and_hold_at_another_one(stage, bin_dir):
+    payloads = stage.fill("w", 10)
+    with stage.relay.observe("w") as client:
+        before = client.until_caught_up()
+    other = Relay(bin_dir, stage.projection.path, [stage.runtime], directory=stage.dir)
+    with other, other.observe("w", cursor=before[3].cursor) as client:
+        after = client.until_caught_up()
+    assert payloads_of(after) == payloads[4:]
+    assert [(e.event_id, e.cursor) for e in after] == \
+        [(e.event_id, e.cursor) for e in before[4:]]
+
+
+def test_viewer_gets_what_projection_leaves_and_nothing_else(stage):
+    stage.runtime.append("w", event("snapshot"), keyframe=True)
+    stage.runtime.append("w", event("thinking_delta", text="SECRET"))
+    stage.runtime.append("w", event("tool_result", output="SECRET"))
+    stage.runtime.append("w", event("text_delta"))
+    with stage.relay.observe("w", "viewer") as viewer:
+        events = viewer.until_caught_up()
+        assert [e.payload["event"] for e in events] == ["snapshot", "tool_result", "text_delta"]
+        assert events[1].payload["data"]["output"] == "[redacted]"
+        stage.runtime.append("w", event("tool_result", output="SECRET"))
+        viewer.events(1)
+        assert "SECRET" not in "".join(viewer.raw)
+    with stage.relay.observe("w") as operator:
+        assert len(operator.until_caught_up()) == 5
+
+
+def test_plain_client_sees_events_and_diagnostics_only(bin_dir):
+    with Stage(bin_dir, {"bookmark_interval": "100ms"}) as stage:
+        payloads = stage.fill("w", 5)
+        with stage.relay.observe("w") as other, stage.relay.observe("w", plain=True) as client:
+            assert client.subprotocol is None
+            assert payloads_of(client.events(5)) == payloads
+            other.until(lambda frame: frame["kind"] == "bookmark")
+            stage.projection.kill()
+            client.diagnostic("backend.projection_unavailable")
+            stage.runtime.append("w", event("text_delta", n=6))
+            client.events(1)
+            assert {frame["kind"] for frame in client.frames} == {"event", "diagnostic"}
+
+
+def test_bookmarks_move_the_cursor_past_denied_events_and_never_past_an_unjudged_one(bin_dir):
+    with Stage(bin_dir, {"bookmark_interval": "100ms"}) as stage:
+        stage.fill("w", 1)
+        with stage.relay.observe("w", "viewer") as viewer:
+            first = viewer.until_caught_up()[-1].cursor
+            stage.projection.holds.clear()
+            stage.runtime.append("w", event("thinking_delta"))
+            stage.runtime.wait_for(lambda r: True)
+            held = [viewer.until(lambda f: f["kind"] == "bookmark")[-1] for _ in range(3)]
+            assert {f["cursor"] for f in held} == {held[0]["cursor"]}
+            stage.projection.holds.set()
+            moved = viewer.until(lambda f: f["kind"] == "bookmark"
+                                 and f["cursor"] != held[0]["cursor"])[-1]["cursor"]
+        assert first != moved
+        stage.runtime.append("w", event("text_delta", n=7))
+        with stage.relay.observe("w", "viewer", cursor=held[0]["cursor"]) as viewer:
+            assert [e.payload["data"] for e in viewer.events(1)] == [{"n": 7}]
+        with stage.relay.observe("w", "viewer", cursor=moved) as viewer:
+            assert [e.payload["data"] for e in viewer.events(1)] == [{"n": 7}]
+
+
+def test_many_and_large_events_arrive_unchanged(stage):
+    payloads = stage.fill("w", 3000)
+    for size in (1000, 70_000, 2_000_000, 8_000_000):
+        payloads.append(event("tool_result", output="é" * (size // 2)))
+        stage.runtime.append("w", payloads[-1])
+    with stage.relay.observe("w") as client:
+        assert payloads_of(client.until_caught_up()) == payloads
+        payloads.append(event("tool_result", output="x" * 3_000_000))
+        stage.runtime.append("w", payloads[-1])
+        assert payloads_of(client.events(1)) == payloads[-1:]
+
+
+def test_odd_but_valid_payloads_are_passed_byte_by_byte(stage):
+    odd = [b' {"a":1e400,"a":-0,"\\u0063wd":"\\ud83d\\ude00"}\n', b'{"n":9007199254740993}',
+           '{"k":"\u2028 \U0001F600"}'.encode(), b'{ }']
+    stage.fill("w", 1)
+    for payload in odd:
+        stage.runtime.append("w", payload)
+    with stage.relay.observe("w") as client:
+        client.until_caught_up()
+        frames = [raw for raw, frame in zip(client.raw, client.frames) if frame["kind"] == "event"]
+    for raw, payload in zip(frames[1:], odd):
+        assert raw.encode().endswith(b'"payload":' + payload + b"}}")
+        json.loads(raw)
+
+
+def test_runtime_on_a_unix_socket(bin_dir, tmp_path):
+    runtime = FakeRuntime(unix_path=tmp_path / "rt.sock")
+    with Stage(bin_dir, runtime=runtime) as stage:
+        payloads = stage.fill("w", 3)
+        with stage.relay.observe("w") as client:
+            assert payloads_of(client.until_caught_up()) == payloads
+
+
+def test_worker_ids_with_every_allowed_character(stage):
+    worker = "aZ09_.:-" + "x" * 120
+    payloads = stage.fill(worker, 2)
+    for spelling in (worker, worker.replace(":", "%3A").replace("a", "%61")):
+        with stage.relay.observe(spelling) as client:
+            assert payloads_of(client.until_caught_up()) == payloads
+
+
+def test_ranges_that_are_missing_are_told_in_their_place(stage):
+    stage.fill("w", 3)
+    with stage.relay.observe("w") as client:
+        client.until_caught_up()
+        stage.runtime.append("other", event("text_delta"))
+        at = stage.runtime.newest
+        stage.runtime.diagnostic("runtime.corrupt", **{"from": stage.runtime.cursor_at(at),
+                                                       "to": stage.runtime.cursor_at(at)})
+        told = client.diagnostic()
+        assert told["code"] == "backend.corrupt" and not told["final"]
+        assert told["from"].startswith("bo_") and told["to"].startswith("bo_")
+        stage.runtime.append("w", event("text_delta", n=4))
+        assert client.events(1)[0].payload["data"] == {"n": 4}
+        stage.runtime.diagnostic("runtime.news_of_tomorrow")
+        stage.runtime.append("w", event("text_delta", n=5))
+        assert client.events(1)[0].payload["data"] == {"n": 5}
+        assert "news_of_tomorrow" in stage.relay.output()
+    with stage.relay.observe("w", cursor=told["to"]) as client:
+        assert [e.payload["data"]["n"] for e in client.events(2)] == [4, 5]
