@@ -43,7 +43,7 @@ def gist(payload):
         elif value is not None and value != "":
             parts.append(f"{name}={json.dumps(value, ensure_ascii=False)}")
 
-    walk({k: v for k, v in data.items() if k not in ("event", "type")}
+    walk({k: v for k, v in data.items() if k not in ("event", "type", "id")}
          if isinstance(data, dict) else data, "")
     return printable("  ".join(parts))
 
@@ -78,7 +78,7 @@ class Column:
             return self.flush(event.event_id) + [Line(event.event_id, kind, gist(payload))]
         lines = self.flush(event.event_id) if kind != self._kind else []
         self._kind = kind
-        self._text += piece
+        self._text += piece if self._text else piece.lstrip(" ")
         room = max(self.width - KIND_COLUMNS, 20)
         while True:
             head, newline, rest = self._text.partition("\n")
@@ -188,9 +188,8 @@ class Terminal:
         withheld = bool(left) and not right and worker.ids[place] not in worker.viewer_ids
         side_by_side, width = self._geometry()
         self._heading(worker_id, side_by_side, width)
-        for i in range(max(len(left), len(right))):
-            a = left[i] if i < len(left) else None
-            b = right[i] if i < len(right) else None
+        rows = max(len(left), len(right))  # the newest line of both stands in the same row
+        for a, b in zip([None] * (rows - len(left)) + left, [None] * (rows - len(right)) + right):
             if side_by_side:
                 self._row(self._cell(a, width), self._cell(b, width, withheld))
             else:

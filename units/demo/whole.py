@@ -57,13 +57,5 @@ def projected(layout, role, worker_id, lines):
         [layout.program("projection"), "--explain", str(layout.policy), "--role", role,
          "--runtime", layout.runtime_id, "--worker", worker_id],
         input=b"".join(line + b"\n" for line in lines), capture_output=True, check=True)
-    return parse_explanation(result.stdout)
-
-
-def parse_explanation(output):
-    """One answer an event: `{"verdict":…,"payload":…}`."""
-    answers = []
-    for line in output.splitlines():
-        answer = json.loads(line)
-        answers.append(answer)
-    return answers
+    answers = [json.loads(line)["payload"] for line in result.stdout.splitlines()]
+    return [None if payload is None else payload.encode() for payload in answers]
