@@ -136,11 +136,6 @@ static const struct {
 	{"io_uring", try_io_uring},
 };
 
-const char *selftest_name(unsigned int index)
-{
-	return index < ARRAY_SIZE(attempts) ? attempts[index].name : NULL;
-}
-
 int selftest_run(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
@@ -152,5 +147,7 @@ int selftest_run(const char *name)
 		fprintf(stderr, "%s: %s\n", name, strerror(errno));
 		return SELFTEST_REFUSED;
 	}
+	for (size_t i = 0; i < ARRAY_SIZE(attempts); i++)
+		fprintf(stderr, "%s\n", attempts[i].name);
 	return SELFTEST_UNKNOWN;
 }

@@ -10,7 +10,5 @@ enum selftest_result {
 	SELFTEST_ALLOWED = 3, /* it went through */
 };
 
+/* With a name that it does not know it prints those that it does. */
 int selftest_run(const char *name);
-
-/* NULL at the end. */
-const char *selftest_name(unsigned int index);

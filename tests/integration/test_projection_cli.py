@@ -1,0 +1,141 @@
+"""projection's command line: --check, --explain, exit codes, mistakes in the policy."""
+
+import json
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "units" / "policy.example.yaml"
+SAMPLE = ROOT / "units" / "demo" / "sample.jsonl"
+
+GOOD = 'version: 1\nroles:\n  viewer:\n    events: {allow: ["*"]}\n'
+
+
+def run(bin_dir, *arguments, stdin=b""):
+    return subprocess.run([bin_dir / "projection", *map(str, arguments)], input=stdin,
+                          capture_output=True, timeout=60)
+
+
+def explain(bin_dir, policy, role, lines, runtime="r", worker="w", options=()):
+    result = run(bin_dir, "--explain", policy, "--role", role, "--runtime", runtime,
+                 "--worker", worker, *options, stdin=b"".join(line + b"\n" for line in lines))
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_help_and_version(bin_dir):
+    assert run(bin_dir, "--help").stdout.startswith(b"Usage: projection")
+    assert run(bin_dir, "--version").stdout.startswith(b"projection ")
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["--nonsense"], ["stray"], ["--policy"], ["--explain", "x"],
+    ["--policy", "x", "--role", "y"],
+    ["--explain", "x", "--role", "r", "--runtime", "*", "--worker", "w"]])
+def test_usage_mistakes_exit_with_2(bin_dir, arguments):
+    result = run(bin_dir, *arguments)
+    assert result.returncode == 2 and result.stderr and not result.stdout
+
+
+def test_check_says_ok_or_where_the_mistake_is(bin_dir, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(GOOD)
+    result = run(bin_dir, "--check", policy)
+    assert (result.returncode, result.stdout) == (0, f"{policy}: OK\n".encode())
+    policy.write_text(GOOD + "    colour: blue\n")
+    result = run(bin_dir, "--check", policy)
+    assert result.returncode == 2
+    assert result.stderr.decode() == f'{policy}:5:5: unknown key "colour"\n'
+    for option in ("--policy", "--check"):
+        assert run(bin_dir, option, policy).returncode == 2
+        assert run(bin_dir, option, tmp_path / "missing.yaml").returncode == 1
+
+
+def test_the_example_policy_is_good(bin_dir):
+    assert run(bin_dir, "--check", EXAMPLE).returncode == 0
+
+
+def test_serving_needs_a_socket(bin_dir, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(GOOD)
+    assert run(bin_dir, "--policy", policy).returncode == 2
+    result = run(bin_dir, "--policy", policy, "--socket", tmp_path / "no" / "where.sock")
+    assert result.returncode == 1 and b"cannot listen" in result.stderr
+    (tmp_path / "file").write_text("kept")
+    assert run(bin_dir, "--policy", policy, "--socket", tmp_path / "file").returncode == 1
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_explain_prints_verdict_rules_and_bytes(bin_dir, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("""version: 1
+roles:
+  viewer:
+    observe: [{runtime: "*", worker: "*", except: [hidden]}]
+    events: {allow: ["*"], deny: [secret]}
+    redact:
+      - {in: [note], path: data.text, action: mask}
+      - {in: [note], path: data.text, action: truncate, truncate: 3}
+      - {in: [note], path: data.title, action: truncate, truncate: 3}
+""")
+    lines = [b'{"event":"note","data":{"text":"a","title":"long title"}}',
+             b'{"event":"other","x":1.10}', b'{"event":"secret"}', b"", b"{", b'{"type":"note"}']
+    answers = explain(bin_dir, policy, "viewer", lines)
+    assert answers == [
+        {"line": 1, "kind": "note", "verdict": "rewrite",
+         "rules": ["7:9 mask data.text", "9:9 truncate data.title"],
+         "payload": '{"event":"note","data":{"text":"[redacted]","title":"lon…"}}'},
+        {"line": 2, "kind": "other", "verdict": "pass", "rules": [],
+         "payload": '{"event":"other","x":1.10}'},
+        {"line": 3, "kind": "secret", "verdict": "deny", "rules": [], "payload": None},
+        {"line": 5, "kind": None, "verdict": "refused", "rules": [], "payload": None},
+        {"line": 6, "kind": "note", "verdict": "pass", "rules": [],
+         "payload": '{"type":"note"}'}]
+    for role, worker in (("viewer", "hidden"), ("nobody", "w")):
+        answers = explain(bin_dir, policy, role, lines[:3], worker=worker)
+        assert [answer["verdict"] for answer in answers] == ["deny"] * 3
+
+
+def test_hash_needs_a_key_and_depends_on_it(bin_dir, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("""version: 1
+roles:
+  viewer:
+    observe: [{runtime: "*", worker: "*"}]
+    events: {allow: ["*"]}
+    redact:
+      - {in: ["*"], path: "*", action: hash}
+""")
+    line = b'{"a":"x","b":"\\u0078","c":"y","d":1}'
+    result = run(bin_dir, "--explain", policy, "--role", "viewer", "--runtime", "r",
+                 "--worker", "w", stdin=line)
+    assert result.returncode == 2 and b"--key" in result.stderr
+    assert run(bin_dir, "--check", policy).returncode == 0
+    seen = []
+    for secret in ("one", "two"):
+        (tmp_path / "key").write_text(secret + "\n")
+        (answer,) = explain(bin_dir, policy, "viewer", [line], options=("--key", "key"))
+        seen.append(json.loads(answer["payload"]))
+        assert len(set(seen[-1].values())) == 3 and seen[-1]["a"] == seen[-1]["b"]
+        assert all(len(value) == 32 for value in seen[-1].values())
+    assert not set(seen[0].values()) & set(seen[1].values())
+    assert run(bin_dir, "--policy", policy, "--socket", tmp_path / "s",
+               "--key", "missing").returncode == 1
+
+
+def test_sample_run_is_untouched_for_the_operator(bin_dir):
+    lines = SAMPLE.read_bytes().splitlines()
+    answers = explain(bin_dir, EXAMPLE, "operator", lines)
+    assert [answer["payload"].encode() for answer in answers] == lines
+    assert {answer["verdict"] for answer in answers} == {"pass"}
+
+
+def test_sample_run_stays_json_for_the_viewer(bin_dir):
+    lines = SAMPLE.read_bytes().splitlines()
+    answers = explain(bin_dir, EXAMPLE, "viewer", lines)
+    assert {answer["verdict"] for answer in answers} <= {"pass", "rewrite", "deny"}
+    for line, answer in zip(lines, answers):
+        if answer["payload"] is not None:
+            assert json.loads(answer["payload"])["event"] == json.loads(line)["event"]
