@@ -3,6 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "proto/base/utf8.h"
+
 static bool is_id_character(char c)
 {
 	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
@@ -30,6 +32,14 @@ bool id_set(struct id *id, const char *bytes, size_t len)
 	return true;
 }
 
+static size_t behind_character(const char *text, size_t len, size_t at)
+{
+	do
+		at++;
+	while (at < len && utf8_is_continuation((uint8_t)text[at]));
+	return at;
+}
+
 bool glob_matches(const char *pattern, size_t pattern_len, const char *text, size_t text_len)
 {
 	/* Greedy with one step back: only the last star ever needs to take more. */
@@ -38,7 +48,10 @@ bool glob_matches(const char *pattern, size_t pattern_len, const char *text, siz
 		if (p < pattern_len && pattern[p] == '*') {
 			star = p++;
 			star_text = t;
-		} else if (p < pattern_len && (pattern[p] == '?' || pattern[p] == text[t])) {
+		} else if (p < pattern_len && pattern[p] == '?') {
+			p++;
+			t = behind_character(text, text_len, t);
+		} else if (p < pattern_len && pattern[p] == text[t]) {
 			p++;
 			t++;
 		} else if (star != SIZE_MAX) {

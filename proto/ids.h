@@ -19,7 +19,8 @@ struct id {
 bool id_set(struct id *id, const char *bytes, size_t len);
 
 /*
- * Whether a glob matches: `*` any run of characters, `?` exactly one, nothing else is special.
+ * Whether a glob matches: `*` any run of characters, `?` exactly one character
+ * of UTF-8; nothing else is special.
  * O(length of pattern x length of text) at worst.
  */
 bool glob_matches(const char *pattern, size_t pattern_len, const char *text, size_t text_len);
