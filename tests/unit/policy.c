@@ -1,0 +1,244 @@
+/* projection/policy: what is read, and every mistake with its line and column. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+
+#include "projection/policy.h"
+
+static int parse(struct policy *policy, const char *text, struct yaml_error *error)
+{
+	error->text[0] = '\0';
+	return policy_parse(policy, "p", text, strlen(text), error);
+}
+
+#define HEAD "version: 1\nroles:\n  r:\n"
+#define RULE(text) HEAD "    redact:\n      - " text "\n"
+
+static void mistakes_are_told_with_line_and_column(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *error;
+	} rows[] = {
+		{"", "p:1:1: the policy is empty"},
+		{"roles: {}", "p:1:1: \"version\" is missing"},
+		{"version: 1", "p:1:1: \"roles\" is missing"},
+		{"version: 2\nroles: {}", "p:1:10: version must be 1"},
+		{"version: [1]\nroles: {}", "p:1:10: version must be 1"},
+		{"- a", "p:1:1: expected keys and values here"},
+		{"version: 1\nroles: []", "p:2:8: roles must be role names with their rules"},
+		{"version: 1\nroles: {}\nblocks: []", "p:3:1: unknown key \"blocks\""},
+		{"version: 1\nroles: {a: {}, a: {}}", "p:2:16: duplicate key \"a\""},
+		{"version: 1\nroles:\n  r: {}\n  r: {}", "p:4:3: duplicate key \"r\""},
+		{"version: 1\nroles:\n  r: {}\nroles: {}", "p:4:1: duplicate key \"roles\""},
+		{"version: 1\nroles:\n  r:\n", "p:3:5: expected keys and values here"},
+		{"version: 1\nroles: {a: *x}", "p:2:12: aliases are not supported"},
+		{"version: 1\nroles: {a: {}", NULL},
+		{"version: 1\nroles: {\"\": {}}", "p:2:9: a role's name must be a text"},
+		{HEAD "    color: blue", "p:4:5: unknown key \"color\""},
+		{HEAD "    observe: all", "p:4:14: observe must be a list"},
+		{HEAD "    observe: [all]", "p:4:15: expected keys and values here"},
+		{HEAD "    observe: [{runtime: a}]", "p:4:15: \"worker\" is missing"},
+		{HEAD "    observe: [{runtime: [a], worker: b}]", "p:4:25: runtime must be a text"},
+		{HEAD "    observe: [{runtime: a, worker: b, except: c}]",
+			"p:4:47: except must be a list of globs"},
+		{HEAD "    observe: [{runtime: a, worker: b, exept: [c]}]",
+			"p:4:39: unknown key \"exept\""},
+		{HEAD "    events: {deny: [a]}", "p:4:13: \"allow\" is missing"},
+		{HEAD "    events: {allow: a}", "p:4:21: allow must be a list of globs"},
+		{HEAD "    events: {allow: [a, {}]}", "p:4:25: a glob must be a text"},
+		{HEAD "    events: {allow: [a, \"\"]}", "p:4:25: a glob must be a text"},
+		{HEAD "    commands: {allow: [a], grant: [b]}", "p:4:28: unknown key \"grant\""},
+		{HEAD "    redact: {}", "p:4:13: redact must be a list"},
+		{RULE("mask"), "p:5:9: expected keys and values here"},
+		{RULE("{path: a, action: mask}"), "p:5:9: \"in\" is missing"},
+		{RULE("{in: [a], action: mask}"), "p:5:9: \"path\" is missing"},
+		{RULE("{in: [a], path: b}"), "p:5:9: \"action\" is missing"},
+		{RULE("{in: [], path: b, action: mask}"), "p:5:14: in must name at least one kind"},
+		{RULE("{in: a, path: b, action: mask}"), "p:5:14: in must be a list of globs"},
+		{RULE("{in: [a], path: b, action: blank}"),
+			"p:5:36: \"action\" must be one of: remove, mask, hash, rewrite_prefix, "
+			"truncate"},
+		{RULE("{in: [a], path: b, action: mask, with: [x]}"),
+			"p:5:48: with must be a text"},
+		{RULE("{in: [a], path: b, action: mask, from: x}"),
+			"p:5:48: action mask takes no \"from\""},
+		{RULE("{in: [a], path: b, action: remove, with: x}"),
+			"p:5:50: action remove takes no \"with\""},
+		{RULE("{in: [a], path: b, action: truncate}"),
+			"p:5:9: action truncate needs \"truncate\""},
+		{RULE("{in: [a], path: b, action: truncate, truncate: many}"),
+			"p:5:56: \"truncate\" must be a number"},
+		{RULE("{in: [a], path: b, action: truncate, truncate: -1}"),
+			"p:5:56: \"truncate\" must be a number"},
+		{RULE("{in: [a], path: b, action: mask, truncate: 3}"),
+			"p:5:52: action mask takes no \"truncate\""},
+		{RULE("{in: [a], path: b, action: rewrite_prefix, from: x}"),
+			"p:5:9: action rewrite_prefix needs \"to\""},
+		{RULE("{in: [a], path: b, action: rewrite_prefix, to: x}"),
+			"p:5:9: action rewrite_prefix needs \"from\""},
+		{RULE("{in: [a], path: b, action: rewrite_prefix, from: '', to: x}"),
+			"p:5:58: from must be a text"},
+		{RULE("{in: [a], path: b, action: rewrite_prefix, from: a, to: b, anywhere: "
+		      "1}"),
+			"p:5:78: \"anywhere\" must be one of: false, true"},
+		{RULE("{in: [a], secrets: [aws], action: mask}"),
+			"p:5:19: unknown key \"secrets\""},
+		{RULE("{in: [a], path: '', action: mask}"), "p:5:25: path must be a text"},
+		{RULE("{in: [a], path: a..b, action: mask}"),
+			"p:5:25: path \"a..b\": a step without a name, at character 3"},
+		{RULE("{in: [a], path: .a, action: mask}"),
+			"p:5:25: path \".a\": a step without a name, at character 1"},
+		{RULE("{in: [a], path: a., action: mask}"),
+			"p:5:25: path \"a.\": a step without a name, at character 3"},
+		{RULE("{in: [a], path: a*, action: mask}"),
+			"p:5:25: path \"a*\": expected a dot between steps, at character 2"},
+		{RULE("{in: [a], path: '***', action: mask}"),
+			"p:5:25: path \"***\": expected a dot between steps, at character 3"},
+		{RULE("{in: [a], path: 'a[b=c', action: mask}"),
+			"p:5:25: path \"a[b=c\": a predicate without its closing bracket, at "
+			"character 6"},
+		{RULE("{in: [a], path: 'a[b]', action: mask}"),
+			"p:5:25: path \"a[b]\": a predicate must be [name=glob], at character 4"},
+		{RULE("{in: [a], path: 'a[=c]', action: mask}"),
+			"p:5:25: path \"a[=c]\": a predicate must be [name=glob], at character 3"},
+		{RULE("{in: [a], path: 'a[b=c]d', action: mask}"),
+			"p:5:25: path \"a[b=c]d\": expected a dot between steps, at character 7"},
+		{RULE("{in: [a], path: '[b=c]', action: mask}"),
+			"p:5:25: path \"[b=c]\": a step without a name, at character 1"},
+		{RULE("{in: [a], path: a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q, action: mask}"),
+			"p:5:25: path \"a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q\": too many steps, at "
+			"character 33"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct policy policy;
+		struct yaml_error error;
+		int r = parse(&policy, rows[i].text, &error);
+		if (r != -EINVAL)
+			fail_msg("accepted: %s", rows[i].text);
+		assert_int_equal(policy.role_count, 0);
+		assert_int_equal(strncmp(error.text, "p:", 2), 0);
+		if (rows[i].error != NULL)
+			assert_string_equal(error.text, rows[i].error);
+	}
+}
+
+static void texts_that_are_too_long_are_refused(void **state)
+{
+	(void)state;
+	char long_text[2048], policy_text[4096];
+	memset(long_text, 'x', sizeof(long_text) - 1);
+	long_text[sizeof(long_text) - 1] = '\0';
+	static const char *const formats[] = {
+		HEAD "    events: {allow: [\"%s\"]}",
+		"version: 1\nroles: {\"%.300s\": {}}",
+		RULE("{in: [a], path: \"%s\", action: mask}"),
+		RULE("{in: [a], path: b, action: mask, with: \"%s\"}"),
+		RULE("{in: [\"%s\"], path: b, action: mask}"),
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+		struct policy policy;
+		struct yaml_error error;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		snprintf(policy_text, sizeof(policy_text), formats[i], long_text);
+#pragma GCC diagnostic pop
+		assert_int_equal(parse(&policy, policy_text, &error), -EINVAL);
+		assert_non_null(strstr(error.text, "longer than"));
+	}
+}
+
+static void everything_that_is_written_is_read(void **state)
+{
+	(void)state;
+	static const char text[] =
+		"version: 1\n"
+		"roles:\n"
+		"  viewer:\n"
+		"    observe:\n"
+		"      - {runtime: \"prod-*\", worker: \"a*\", except: [\"*-x\", \"*-y\"]}\n"
+		"      - {runtime: other, worker: w}\n"
+		"    events: {allow: [\"*\"], deny: [\"thinking_*\"]}\n"
+		"    commands: {allow: [input], deny: [stop]}\n"
+		"    redact:\n"
+		"      - {in: [a, b], path: \"**[k=v*].x.*\", action: mask, with: \"\"}\n"
+		"      - {in: [\"*\"], path: c, action: rewrite_prefix, from: /a, to: \"\", "
+		"anywhere: true}\n"
+		"      - {in: [\"*\"], path: d, action: truncate, truncate: 80}\n"
+		"  empty: {}\n";
+	struct policy policy;
+	struct yaml_error error;
+	assert_int_equal(parse(&policy, text, &error), 0);
+	assert_int_equal(policy.role_count, 2);
+	const struct policy_role *viewer = policy_find_role(&policy, "viewer", 6);
+	assert_non_null(viewer);
+	assert_int_equal(viewer->observe_count, 2);
+	assert_int_equal(viewer->observe[0].except.count, 2);
+	assert_int_equal(viewer->redact_count, 3);
+	const struct redact_rule *rule = viewer->redact;
+	assert_int_equal(rule[0].path.count, 3);
+	assert_int_equal(rule[0].path.step[0].kind, PATH_DEEP);
+	assert_string_equal(rule[0].path.step[0].member, "k");
+	assert_string_equal(rule[0].path.step[0].pattern, "v*");
+	assert_string_equal(rule[0].path.step[1].name, "x");
+	assert_int_equal(rule[0].path.step[2].kind, PATH_ANY);
+	assert_string_equal(rule[0].with, "");
+	assert_string_equal(rule[0].place, "10:9 mask **[k=v*].x.*");
+	assert_true(rule[1].anywhere);
+	assert_string_equal(rule[1].to, "");
+	assert_int_equal(rule[2].keep, 80);
+	assert_false(policy_needs_key(&policy));
+	policy_free(&policy);
+}
+
+static void names_alone_decide_what_may_be_observed_and_done(void **state)
+{
+	(void)state;
+	static const char text[] =
+		"version: 1\nroles:\n"
+		"  v:\n"
+		"    observe: [{runtime: \"p-*\", worker: \"*\", except: [\"*-private\"]},\n"
+		"              {runtime: \"t\", worker: \"w?\"}]\n"
+		"    commands: {allow: [\"a*\"], deny: [ab]}\n"
+		"  none: {}\n";
+	struct policy policy;
+	struct yaml_error error;
+	assert_int_equal(parse(&policy, text, &error), 0);
+	const struct policy_role *role = policy_find_role(&policy, "v", 1);
+	assert_true(policy_may_observe(role, "p-1", "w"));
+	assert_false(policy_may_observe(role, "p-1", "w-private"));
+	assert_false(policy_may_observe(role, "q-1", "w"));
+	assert_true(policy_may_observe(role, "t", "w1"));
+	assert_false(policy_may_observe(role, "t", "w"));
+	assert_false(policy_may_observe(role, "t", "w12"));
+	assert_true(policy_may_command(role, "p-1", "w", "a", 1));
+	assert_false(policy_may_command(role, "p-1", "w", "ab", 2));
+	assert_false(policy_may_command(role, "p-1", "w", "b", 1));
+	assert_false(policy_may_command(role, "q", "w", "a", 1));
+	const struct policy_role *none = policy_find_role(&policy, "none", 4);
+	assert_non_null(none);
+	assert_false(policy_may_observe(none, "p-1", "w"));
+	assert_null(policy_find_role(&policy, "V", 1));
+	assert_null(policy_find_role(&policy, "*", 1));
+	assert_false(policy_may_observe(NULL, "p-1", "w"));
+	assert_false(policy_may_command(NULL, "p-1", "w", "a", 1));
+	policy_free(&policy);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(mistakes_are_told_with_line_and_column),
+		cmocka_unit_test(texts_that_are_too_long_are_refused),
+		cmocka_unit_test(everything_that_is_written_is_read),
+		cmocka_unit_test(names_alone_decide_what_may_be_observed_and_done),
+	};
+	return cmocka_run_group_tests_name("policy", tests, NULL, NULL);
+}
