@@ -67,7 +67,7 @@ def run(arguments):
         scratch = pathlib.Path(scratch)
         name, size = corpus.write_repeated(scratch / "all.jsonl", arguments.events)
         corpus.write_repeated(scratch / "tenth.jsonl", arguments.events // 10)
-        with Pipeline() as pipeline:
+        with Pipeline(binaries) as pipeline:
             measure(pipeline, binaries, "warm", "operator", scratch / "tenth.jsonl",
                     arguments.events // 10)
             before = {n: anonymous_kib(pid) for n, pid in pipeline.info["pids"].items()}
