@@ -23,17 +23,19 @@ static void server_on_finding(void *owner, const struct finding *finding)
 		[FINDING_DAMAGE] = LOG_ERR,
 	};
 	(void)owner;
-	char place[160] = "", range[80] = "", reason[80] = "";
+	char place[160] = "", range[80] = "", count[40] = "", reason[80] = "";
 	if (finding->file != NULL)
 		snprintf(
 			place, sizeof(place), " in %s at %" PRIu64, finding->file, finding->offset);
 	if (finding->last != 0)
 		snprintf(range, sizeof(range), ", sequences %" PRIu64 " to %" PRIu64,
 			finding->first, finding->last);
+	if (finding->count != 0)
+		snprintf(count, sizeof(count), ", %" PRIu64 " records", finding->count);
 	if (finding->error != 0)
 		snprintf(reason, sizeof(reason), ": %s", strerror(-finding->error));
-	journal(levels[finding_severity(finding->kind)], "event log: %s%s%s, %" PRIu64 " records%s",
-		finding_name(finding->kind), place, range, finding->count, reason);
+	journal(levels[finding_severity(finding->kind)], "event log: %s%s%s%s%s",
+		finding_name(finding->kind), place, range, count, reason);
 }
 
 static void server_on_wake(void *owner)

@@ -17,7 +17,7 @@
 #include "proto/ids.h"
 #include "proto/limits.h"
 
-enum { DEFAULT_LINES = 10, SAVE_MS = 1000 };
+enum { DEFAULT_LINES = 10, SAVE_MS = 1000, KEEP_LINE_BYTES = 1024 * 1024 };
 enum { REQUEST_STATUS = 1, REQUEST_SUBSCRIBE = 2 };
 
 struct options {
@@ -204,16 +204,22 @@ static void tail_on_welcome(struct connection *connection, const msgpack_object 
 	tail_send(tail, message_end(&w));
 }
 
-static void tail_show(struct tail *tail, const struct record *record)
+static struct buf *tail_empty_line(struct tail *tail)
 {
-	struct buf *line = &tail->view.line;
-	buf_reset(line, 1024 * 1024);
-	if (event_view_format(&tail->view, record, line) < 0)
-		tail_fail(tail, "stdout", strerror(ENOMEM));
-	else if (tail->last_lines.max == 0 || tail->is_caught_up)
+	buf_reset(&tail->view.line, KEEP_LINE_BYTES);
+	return &tail->view.line;
+}
+
+/* Takes what has been formatted; `r` is the formatter's result. */
+static void tail_show_line(struct tail *tail, int r)
+{
+	const struct buf *line = &tail->view.line;
+	if (r == 0 && tail->last_lines.max > 0 && !tail->is_caught_up)
+		r = last_lines_add(&tail->last_lines, line);
+	else if (r == 0)
 		event_view_write(&tail->view, line->data, line->len);
-	else if (last_lines_add(&tail->last_lines, line) < 0)
-		tail_fail(tail, "--lines", strerror(ENOMEM));
+	if (r < 0)
+		tail_fail(tail, "stdout", strerror(-r));
 }
 
 static void tail_on_records(struct tail *tail, const struct message *message)
@@ -232,7 +238,8 @@ static void tail_on_records(struct tail *tail, const struct message *message)
 			return;
 		}
 		if (event_view_selects(&tail->view, &record))
-			tail_show(tail, &record);
+			tail_show_line(tail,
+				event_view_format(&tail->view, &record, tail_empty_line(tail)));
 		tail->cursor = (struct cursor){tail->view.log, record.epoch, record.sequence};
 		tail->has_cursor = true;
 		bytes += size;
@@ -254,10 +261,8 @@ static void tail_on_gap(struct tail *tail, const struct message *message)
 		return;
 	}
 	snprintf(text, sizeof(text), "%.*s", (int)len, reason);
-	struct buf *line = &tail->view.line;
-	buf_reset(line, 1024 * 1024);
-	if (event_view_format_gap(&tail->view, first, last, text, line) == 0)
-		event_view_write(&tail->view, line->data, line->len);
+	tail_show_line(
+		tail, event_view_format_gap(&tail->view, first, last, text, tail_empty_line(tail)));
 }
 
 static void tail_on_caught_up(struct tail *tail)
