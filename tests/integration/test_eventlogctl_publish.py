@@ -6,6 +6,8 @@ import pty
 import select
 import signal
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 
@@ -219,3 +221,42 @@ def test_worker_id_of_another_user_is_told(server, tmp_path):
     copy.chmod(0o644)
     done = server.ctl("publish", "--worker", "w", copy, user=65534, group=65534)
     assert done.returncode == 1 and b"worker_id_denied" in done.stderr, done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A mounted tmpfs of a few MiB."""
+    if os.getuid() != 0:
+        pytest.skip("needs root to mount a small disk")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", tmp_path],
+                             check=False, capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"can't mount here: {mounted.stderr.decode()}")
+    yield tmp_path
+    subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+def test_full_disk_is_waited_for_and_reads_go_on(bin_dir, small_disk):
+    source = tempfile.NamedTemporaryFile(suffix=".jsonl")
+    source.write(b"".join(line(n) + b"\n" for n in range(60000)))
+    source.flush()
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * (28 << 20))
+    config = {"segment_bytes": "256KiB", "max_event_bytes": "64KiB"}
+    with Eventlogd(bin_dir, config, small_disk) as server:
+        process = server.ctl_start("publish", "--worker", "w", source.name)
+        first = process.stderr.readline()
+        assert b"no_space" in first and b"waiting" in first
+        with server.publisher() as p:
+            assert p.nacked("other", [b"{}"])[0] == "no_space"
+        stored = numbers(server, "w")
+        assert stored == list(range(len(stored))) and 0 < len(stored) < 60000
+        with server.reader() as r:
+            assert r.status()["no_space"] is True
+        filler.unlink()
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+        assert b"there is room again" in stderr
+        assert numbers(server, "w") == list(range(60000))
+        with server.reader() as r:
+            assert r.status()["no_space"] is False

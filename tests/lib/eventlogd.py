@@ -32,6 +32,7 @@ class Eventlogd:
         self.config_path = self.dir / "eventlogd.yaml"
         self.stderr_path = self.dir / "stderr"
         self.process = None
+        self._beside = []
         self.configure(config or {})
 
     def configure(self, config):
@@ -43,6 +44,10 @@ class Eventlogd:
         return self.start()
 
     def __exit__(self, *_):
+        for process in self._beside:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
         self.stop()
         if self._temporary:
             self._temporary.cleanup()
@@ -137,5 +142,7 @@ class Eventlogd:
                        "SIGHTLINE_TAIL_SOCKET": self.tail_socket}
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
                    "stderr": subprocess.PIPE, "env": environment, **options}
-        return subprocess.Popen([self.bin_dir / "eventlogctl", verb, *map(str, arguments)],
-                                **options)
+        process = subprocess.Popen([self.bin_dir / "eventlogctl", verb, *map(str, arguments)],
+                                   **options)
+        self._beside.append(process)
+        return process
