@@ -86,6 +86,15 @@ bool policy_may_observe(
 	return false;
 }
 
+bool policy_may_observe_some(const struct policy_role *role, const char *runtime_id)
+{
+	for (size_t i = 0; role != NULL && i < role->observe_count; i++) {
+		if (glob_matches_text(role->observe[i].runtime, runtime_id))
+			return true;
+	}
+	return false;
+}
+
 bool policy_may_command(const struct policy_role *role, const char *runtime_id,
 	const char *worker_id, const char *operation, size_t operation_len)
 {

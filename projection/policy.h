@@ -89,6 +89,8 @@ const struct policy_role *policy_find_role(
 /* Decided by names alone. */
 bool policy_may_observe(
 	const struct policy_role *role, const char *runtime_id, const char *worker_id);
+/* Whether there may be workers of this runtime that it may observe. */
+bool policy_may_observe_some(const struct policy_role *role, const char *runtime_id);
 bool policy_may_command(const struct policy_role *role, const char *runtime_id,
 	const char *worker_id, const char *operation, size_t operation_len);
 

@@ -150,21 +150,31 @@ static const char *relay_on_hello(struct relay *relay, const struct message *mes
 /* Who asks about what: three fields, role first. */
 struct subject {
 	const struct policy_role *role; /* NULL: not in the policy */
-	struct id runtime_id, worker_id;
+	struct id runtime_id;
+	struct id worker_id; /* empty: of AUTHORIZE alone, about the runtime as a whole */
 };
+
+static bool read_runtime(
+	const struct relay_server *server, const msgpack_object *field, struct subject *subject)
+{
+	const char *role, *runtime_id;
+	size_t role_len, runtime_len;
+	*subject = (struct subject){0};
+	if (!field_text(&field[0], &role, &role_len, NAME_BYTES_MAX) ||
+		!field_text(&field[1], &runtime_id, &runtime_len, ID_BYTES_MAX))
+		return false;
+	subject->role = policy_find_role(server->policy, role, role_len);
+	return id_set(&subject->runtime_id, runtime_id, runtime_len);
+}
 
 static bool read_subject(
 	const struct relay_server *server, const msgpack_object *field, struct subject *subject)
 {
-	const char *role, *runtime_id, *worker_id;
-	size_t role_len, runtime_len, worker_len;
-	if (!field_text(&field[0], &role, &role_len, NAME_BYTES_MAX) ||
-		!field_text(&field[1], &runtime_id, &runtime_len, ID_BYTES_MAX) ||
-		!field_text(&field[2], &worker_id, &worker_len, ID_BYTES_MAX))
-		return false;
-	subject->role = policy_find_role(server->policy, role, role_len);
-	return id_set(&subject->runtime_id, runtime_id, runtime_len) &&
-	       id_set(&subject->worker_id, worker_id, worker_len);
+	const char *worker_id;
+	size_t len;
+	return read_runtime(server, field, subject) &&
+	       field_text(&field[2], &worker_id, &len, ID_BYTES_MAX) &&
+	       id_set(&subject->worker_id, worker_id, len);
 }
 
 static struct pass *find_pass(struct relay *relay, uint64_t id)
@@ -319,22 +329,37 @@ static const char *relay_on_project(struct relay *relay, const struct message *m
 	return relay_send_reply(relay, &writer);
 }
 
+/* A worker id that is nil asks about the runtime as a whole, which can only be observed. */
+static bool read_authorize(
+	const struct relay_server *server, const struct message *message, bool *allowed)
+{
+	struct subject subject;
+	const char *operation;
+	size_t len;
+	if (!field_text(&message->field[4], &operation, &len, NAME_BYTES_MAX) || len == 0)
+		return false;
+	bool observes = len == strlen("observe") && memcmp(operation, "observe", len) == 0;
+	bool whole = field_is_nil(&message->field[3]);
+	if (whole ? !read_runtime(server, &message->field[1], &subject)
+		  : !read_subject(server, &message->field[1], &subject))
+		return false;
+	const char *runtime_id = subject.runtime_id.text, *worker_id = subject.worker_id.text;
+	if (whole)
+		*allowed = observes && policy_may_observe_some(subject.role, runtime_id);
+	else if (observes)
+		*allowed = policy_may_observe(subject.role, runtime_id, worker_id);
+	else
+		*allowed = policy_may_command(subject.role, runtime_id, worker_id, operation, len);
+	return true;
+}
+
 static const char *relay_on_authorize(struct relay *relay, const struct message *message)
 {
 	struct relay_server *server = relay->server;
-	struct subject subject;
 	uint64_t id;
-	const char *operation;
-	size_t len;
-	if (!field_u64(&message->field[0], &id) ||
-		!read_subject(server, &message->field[1], &subject) ||
-		!field_text(&message->field[4], &operation, &len, NAME_BYTES_MAX) || len == 0)
+	bool allowed;
+	if (!field_u64(&message->field[0], &id) || !read_authorize(server, message, &allowed))
 		return "a malformed AUTHORIZE";
-	const char *runtime_id = subject.runtime_id.text, *worker_id = subject.worker_id.text;
-	bool observes = len == strlen("observe") && memcmp(operation, "observe", len) == 0;
-	bool allowed = observes ? policy_may_observe(subject.role, runtime_id, worker_id)
-				: policy_may_command(
-					  subject.role, runtime_id, worker_id, operation, len);
 	if (allowed)
 		server->counters.authorizations++;
 	else

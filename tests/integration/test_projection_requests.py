@@ -151,6 +151,16 @@ def test_answers_come_in_the_order_of_the_requests(projection):
         assert client.receive() == [37, pass_id, "allow"]
 
 
+def test_a_runtime_as_a_whole_may_be_observed_or_not(projection):
+    client = projection.client()
+    for role, runtime_id, operation, verdict in (
+            ("viewer", "prod-1", "observe", "allow"), ("viewer", "other", "observe", "deny"),
+            ("operator", "other", "observe", "allow"), ("nobody", "prod-1", "observe", "deny"),
+            ("operator", "prod-1", "input", "deny")):
+        client.send(AUTHORIZE, 7, role, runtime_id, None, operation)
+        assert client.receive() == [37, 7, verdict], (role, runtime_id, operation)
+
+
 def test_large_events_and_a_relay_that_reads_late(projection):
     client = projection.client()
     client.open_pass(1, "viewer")
