@@ -12,8 +12,8 @@
 #include "proto/ws/ws_get.h"
 
 enum {
-	PAGE_DEFAULT = 100,
-	PAGE_MAX = 1000,
+	LIMIT_DEFAULT = 100,
+	PAGE_MAX = 1000, /* of a limit, and what a runtime is asked for at a time */
 	ANSWER_BYTES_MAX = 1024 * 1024,
 	REQUESTS_MAX = 256, /* at once */
 	PATH_BYTES = 3 * ID_BYTES_MAX + 64,
@@ -30,13 +30,15 @@ struct api_request {
 	const struct runtime *runtime;
 	struct authorization *authorization;
 	struct ws_get *get;
-	char path[PATH_BYTES]; /* at the runtime */
 
-	struct id *workers; /* of the runtime's answer */
+	/* Of a list: what is put to projection, one after the other, and what came of it. */
+	struct id *workers; /* a page of the runtime's */
 	size_t worker_count, next;
-	struct id following; /* where the next page begins; empty: there is none */
+	struct id after;     /* the last one of the runtime's page before */
+	struct id following; /* the last one of this page, when another follows; else empty */
+	struct id last_told;
+	uint64_t limit, told;
 	struct buf body;
-	bool has_item;
 	TAILQ_ENTRY(api_request) link;
 };
 
@@ -86,7 +88,7 @@ static int write_runtime(struct api_request *request, const struct runtime *runt
 {
 	struct buf *out = &request->body;
 	int r = buf_printf(out,
-		"%s{\"runtime_id\":\"%s\",\"display_name\":", request->has_item ? "," : "",
+		"%s{\"runtime_id\":\"%s\",\"display_name\":", request->told > 0 ? "," : "",
 		runtime->id.text);
 	if (r == 0)
 		r = json_append_quoted(out, runtime->display_name, strlen(runtime->display_name));
@@ -96,16 +98,32 @@ static int write_runtime(struct api_request *request, const struct runtime *runt
 static int write_worker(struct api_request *request, const char *worker_id)
 {
 	return buf_printf(&request->body, "%s{\"runtime_id\":\"%s\",\"worker_id\":\"%s\"}",
-		request->has_item ? "," : "", request->runtime->id.text, worker_id);
+		request->told > 0 ? "," : "", request->runtime->id.text, worker_id);
 }
 
-static int write_end(struct api_request *request)
+/* `more`: a further page may have more; it begins behind the last one that was told. */
+static void finish_list(struct api_request *request, bool more)
 {
-	if (request->route == API_WORKER)
-		return 0;
-	if (request->route == API_RUNTIMES || request->following.text[0] == '\0')
-		return buf_append_str(&request->body, "]}");
-	return buf_printf(&request->body, "],\"next\":\"%s\"}", request->following.text);
+	int r = more ? buf_printf(
+			       &request->body, "],\"next_after\":\"%s\"}", request->last_told.text)
+		     : buf_append_str(&request->body, "]}");
+	if (r < 0)
+		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
+	else
+		api_answer(request);
+}
+
+static int tell(struct api_request *request)
+{
+	int r;
+	if (request->route == API_RUNTIMES) {
+		r = write_runtime(request, &request->relay->registry.runtimes[request->next]);
+	} else {
+		request->last_told = request->workers[request->next];
+		r = write_worker(request, request->last_told.text);
+	}
+	request->told++;
+	return r;
 }
 
 static void api_on_verdict(void *owner, enum authorization_verdict verdict)
@@ -116,14 +134,7 @@ static void api_on_verdict(void *owner, enum authorization_verdict verdict)
 		api_refuse(request, DIAGNOSTIC_BACKEND_PROJECTION_UNAVAILABLE);
 		return;
 	}
-	int r = 0;
-	if (verdict == AUTHORIZATION_ALLOW) {
-		r = request->route == API_RUNTIMES
-			    ? write_runtime(
-				      request, &request->relay->registry.runtimes[request->next])
-			    : write_worker(request, request->workers[request->next].text);
-		request->has_item = true;
-	}
+	int r = verdict == AUTHORIZATION_ALLOW ? tell(request) : 0;
 	request->next++;
 	if (r < 0)
 		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
@@ -131,21 +142,30 @@ static void api_on_verdict(void *owner, enum authorization_verdict verdict)
 		ask_next(request);
 }
 
+static void ask_runtime(struct api_request *request);
+
 static void ask_next(struct api_request *request)
 {
 	struct relay *relay = request->relay;
 	bool is_runtimes = request->route == API_RUNTIMES;
 	size_t count = is_runtimes ? relay->registry.count : request->worker_count;
-	if (request->next == count) {
-		if (write_end(request) < 0)
-			api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
-		else
-			api_answer(request);
+	bool at_end = request->next == count, goes_on = request->following.text[0] != '\0';
+	if (!is_runtimes && request->told == request->limit) {
+		finish_list(request, !at_end || goes_on);
+		return;
+	}
+	if (at_end && goes_on) {
+		request->after = request->following;
+		ask_runtime(request);
+		return;
+	}
+	if (at_end) {
+		finish_list(request, false);
 		return;
 	}
 	const struct runtime *runtime = is_runtimes ? &relay->registry.runtimes[request->next]
 						    : request->runtime;
-	const char *worker_id = is_runtimes ? "" : request->workers[request->next].text;
+	const char *worker_id = is_runtimes ? NULL : request->workers[request->next].text;
 	if (authorization_open(&request->authorization, relay->projector, request->role.text,
 		    runtime->id.text, worker_id, "observe", api_on_verdict, request) < 0)
 		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
@@ -183,7 +203,7 @@ static const struct json_token *find_array(
 	return NULL;
 }
 
-/* {"workers":[{"worker_id":…}…],"next":…} */
+/* {"workers":[{"worker_id":…}…],"next_after":…} */
 static bool read_workers(struct api_request *request, const uint8_t *body, size_t len)
 {
 	struct json_tape tape = {0};
@@ -191,10 +211,13 @@ static bool read_workers(struct api_request *request, const uint8_t *body, size_
 	bool well = json_tape_build(&tape, body, len, &error) == JSON_OK &&
 		    tape.token[0].type == JSON_OBJECT;
 	const struct json_token *array = well ? find_array(body, &tape, "workers") : NULL;
-	request->workers = array != NULL ? calloc(PAGE_MAX, sizeof(*request->workers)) : NULL;
-	well = request->workers != NULL;
+	if (array != NULL && request->workers == NULL)
+		request->workers = calloc(PAGE_MAX, sizeof(*request->workers));
+	well = array != NULL && request->workers != NULL;
+	request->worker_count = request->next = 0;
+	request->following.text[0] = '\0';
 	if (well)
-		member_id(body, &tape, 0, "next", &request->following);
+		member_id(body, &tape, 0, "next_after", &request->following);
 	for (uint32_t i = well ? (uint32_t)(array - tape.token) + 1 : 0; well && i < array->next;
 		i = tape.token[i].next) {
 		well = tape.token[i].type == JSON_OBJECT && request->worker_count < PAGE_MAX &&
@@ -202,6 +225,10 @@ static bool read_workers(struct api_request *request, const uint8_t *body, size_
 			       &request->workers[request->worker_count]);
 		request->worker_count++;
 	}
+	/* Pages go forward, or this would not end. */
+	if (request->following.text[0] != '\0')
+		well &= request->worker_count > 0 &&
+			strcmp(request->following.text, request->after.text) > 0;
 	json_tape_free(&tape);
 	return well;
 }
@@ -238,9 +265,15 @@ static void api_on_runtime_answer(struct ws_get *get, const struct ws_get_answer
 
 static void ask_runtime(struct api_request *request)
 {
+	char path[PATH_BYTES];
+	if (request->route == API_WORKER)
+		snprintf(path, sizeof(path), "/v1/workers/%s", request->worker_id.text);
+	else
+		snprintf(path, sizeof(path), "/v1/workers?limit=%d%s%s", PAGE_MAX,
+			request->after.text[0] != '\0' ? "&after=" : "", request->after.text);
 	const struct ws_get_config config = {
 		.url = &request->runtime->url,
-		.path = request->path,
+		.path = path,
 		.bearer = request->runtime->token,
 		.max_body_bytes = ANSWER_BYTES_MAX,
 		.timeout_ms = request->relay->config.upstream_timeout_ms,
@@ -268,55 +301,46 @@ static void api_on_first_verdict(void *owner, enum authorization_verdict verdict
 /* ---- routes ---- */
 
 /* False when a parameter is not what it should be. */
-static bool format_workers_path(struct api_request *request, const struct ws_request *head)
+static bool read_page(struct api_request *request, const struct ws_request *head)
 {
-	char after[ID_BYTES_MAX + 1], limit_text[8];
+	char after[ID_BYTES_MAX + 1], limit[8];
 	size_t len;
-	uint64_t limit = PAGE_DEFAULT;
+	request->limit = LIMIT_DEFAULT;
 	enum ws_parameter_result r = ws_request_parameter(
-		head, "limit", limit_text, sizeof(limit_text), &len);
-	if (r == WS_PARAMETER_MALFORMED ||
-		(r == WS_PARAMETER_FOUND && (config_parse_uint(limit_text, &limit) < 0 ||
-						    limit < 1 || limit > PAGE_MAX)))
+		head, "limit", limit, sizeof(limit), &len);
+	if (r == WS_PARAMETER_MALFORMED)
+		return false;
+	if (r == WS_PARAMETER_FOUND && (config_parse_uint(limit, &request->limit) < 0 ||
+					       request->limit < 1 || request->limit > PAGE_MAX))
 		return false;
 	r = ws_request_parameter(head, "after", after, sizeof(after), &len);
-	if (r == WS_PARAMETER_MALFORMED || (r == WS_PARAMETER_FOUND && !id_is_valid(after, len)))
-		return false;
-	snprintf(request->path, sizeof(request->path), "/v1/workers?limit=%u%s%s",
-		(unsigned int)limit, r == WS_PARAMETER_FOUND ? "&after=" : "",
-		r == WS_PARAMETER_FOUND ? after : "");
-	return true;
+	return r == WS_PARAMETER_ABSENT ||
+	       (r == WS_PARAMETER_FOUND && id_set(&request->after, after, len));
 }
 
 static void api_start(struct api_request *request, const struct ws_request *head)
 {
-	bool well = true;
-	switch (request->route) {
-	case API_RUNTIMES:
-		well = buf_append_str(&request->body, "{\"runtimes\":[") == 0;
-		if (well)
-			ask_next(request);
-		break;
-	case API_WORKERS:
-		if (!format_workers_path(request, head)) {
-			struct ws_exchange *exchange = request->waiting.exchange;
-			api_free(request);
-			ws_exchange_refuse(exchange, 400, NULL, "limit or after is not valid");
-			return;
-		}
-		well = buf_append_str(&request->body, "{\"workers\":[") == 0;
-		break;
-	case API_WORKER:
-		snprintf(request->path, sizeof(request->path), "/v1/workers/%s",
-			request->worker_id.text);
-		break;
+	bool is_worker = request->route == API_WORKER;
+	if (request->route == API_WORKERS && !read_page(request, head)) {
+		struct ws_exchange *exchange = request->waiting.exchange;
+		api_free(request);
+		ws_exchange_refuse(exchange, 400, NULL, "limit or after is not valid");
+		return;
 	}
-	if (well && request->route != API_RUNTIMES)
-		well = authorization_open(&request->authorization, request->relay->projector,
-			       request->role.text, request->runtime->id.text,
-			       request->worker_id.text, "observe", api_on_first_verdict,
-			       request) == 0;
-	if (!well)
+	int r = 0;
+	if (!is_worker)
+		r = buf_printf(&request->body, "{\"%s\":[",
+			request->route == API_RUNTIMES ? "runtimes" : "workers");
+	if (r == 0 && request->route == API_RUNTIMES) {
+		ask_next(request);
+		return;
+	}
+	if (r == 0)
+		r = authorization_open(&request->authorization, request->relay->projector,
+			request->role.text, request->runtime->id.text,
+			is_worker ? request->worker_id.text : NULL, "observe", api_on_first_verdict,
+			request);
+	if (r < 0)
 		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
 }
 

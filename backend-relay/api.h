@@ -3,15 +3,16 @@
  * role.
  *
  *	GET /api/runtimes {"runtimes":[{"runtime_id","display_name"}…]} GET
- * /api/runtimes/{runtime_id}/workers             {"workers":[{"runtime_id","worker_id"}…],"next"}
+ * /api/runtimes/{runtime_id}/workers             {"workers":[{"runtime_id","worker_id"}…],
+ *	                                                    "next_after"}
  *	GET /api/runtimes/{runtime_id}/workers/{worker_id} {"runtime_id","worker_id"}
  *
  * Each name is put to projection before it is told, and before its runtime is asked; what a role
  * may not observe is answered like what does not exist. Of what the runtime says about a worker
  * only its id goes on: counts and positions would tell of other workers' traffic.
  *
- * Workers come page by page: ?after=WORKER_ID&limit=N (1 to 1,000, default 100); `next`, where it
- * is there, is the next page's `after`. A page may hold fewer than its limit, also none.
+ * Workers come page by page: ?after=WORKER_ID&limit=N (1 to 1,000, default 100); `next_after`,
+ * where it is there, is the next page's `after`. It is always one of the workers that were told.
  */
 #pragma once
 

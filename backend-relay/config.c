@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIB = 1024 * 1024 };
+enum {
+	MIB = 1024 * 1024,
+	CLIENTS_MAX = 30000, /* each needs up to two of projection's 65,536 passes */
+};
 
 /* One text, or a list of them. */
 static int read_texts(char **out, size_t *out_count, size_t max, const char *name,
@@ -70,7 +73,7 @@ static const struct config_key keys[] = {
 	{.name = "origins", .type = CONFIG_CUSTOM, .read = read_origins},
 	TEXT(cookie, false),
 	TEXT(ca_file, false),
-	NUMBER(max_clients, UINT, max_clients, 1, 100000),
+	NUMBER(max_clients, UINT, max_clients, 1, CLIENTS_MAX),
 	NUMBER(max_upstreams, UINT, max_upstreams, 1, 100000),
 	NUMBER(stream_ring_bytes, BYTES, stream_ring_bytes, 64 * 1024, 1024ull * MIB),
 	NUMBER(view_ring_bytes, BYTES, view_ring_bytes, 64 * 1024, 1024ull * MIB),

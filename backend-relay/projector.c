@@ -376,7 +376,8 @@ static bool send_authorize(struct projector *projector, struct authorization *au
 	write_u64(&writer, request.id);
 	write_text(&writer, authorization->role.text);
 	write_text(&writer, authorization->runtime_id.text);
-	write_text(&writer, authorization->worker_id.text);
+	write_text(&writer,
+		authorization->worker_id.text[0] != '\0' ? authorization->worker_id.text : NULL);
 	write_text(&writer, authorization->operation);
 	if (message_end(&writer) < 0) {
 		projector_fail(projector, "out of memory");
@@ -604,7 +605,7 @@ int authorization_open(struct authorization **out, struct projector *projector, 
 	authorization->owner = owner;
 	bool valid = id_set(&authorization->role, role, strlen(role)) &&
 		     id_set(&authorization->runtime_id, runtime_id, strlen(runtime_id)) &&
-		     (worker_id[0] == '\0' ||
+		     (worker_id == NULL ||
 			     id_set(&authorization->worker_id, worker_id, strlen(worker_id)));
 	assert(valid && strlen(operation) < sizeof(authorization->operation));
 	(void)valid;

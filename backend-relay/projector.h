@@ -62,8 +62,8 @@ struct authorization;
 
 /*
  * Asks whether a role may do an operation on a worker. on_verdict comes once, from the loop, unless
- * it is cancelled; then the authorization is gone. An empty worker_id asks about the runtime as a
- * whole. 0 or -errno.
+ * it is cancelled; then the authorization is gone. worker_id NULL asks whether there is anything
+ * of the runtime that the role may see. 0 or -errno.
  */
 _must_check_ int authorization_open(struct authorization **out, struct projector *projector,
 	const char *role, const char *runtime_id, const char *worker_id, const char *operation,

@@ -226,7 +226,28 @@ def test_lists_show_what_this_role_may_observe_and_nothing_else(stage):
     assert stage.relay.get("/api/runtimes/r7/workers")[:2] == (404, "backend.worker_not_found")
 
 
+def test_pages_name_nobody_that_is_hidden(stage):
+    for worker in ["private-%d" % i for i in range(7)] + ["q-%d" % i for i in range(5)]:
+        stage.fill(worker, 1)
+    for page in (1, 3, 100):
+        stage.runtime.page = page
+        seen, after = [], ""
+        while True:
+            body = json.loads(stage.relay.get(f"/api/runtimes/r0/workers?limit=2{after}",
+                                              "viewer")[2])
+            assert "private" not in str(body)
+            assert len(body["workers"]) <= 2
+            seen += [w["worker_id"] for w in body["workers"]]
+            if "next_after" not in body:
+                break
+            assert body["next_after"] == seen[-1]
+            after = "&after=" + seen[-1]
+        assert seen == ["q-0", "q-1", "q-2", "q-3", "q-4", "w"]
+
+
 def test_lists_of_a_runtime_that_fails(stage):
+    stage.runtime.refuse = (200, {}, '{"workers":[{"worker_id":"a"}],"next_after":"a"}')
+    assert stage.relay.get("/api/runtimes/r0/workers")[:2] == (503, "backend.malformed_frame")
     stage.runtime.refuse = (500, {})
     assert stage.relay.get("/api/runtimes/r0/workers")[:2] == (503, "backend.runtime_unavailable")
     stage.runtime.refuse = (200, {}, '{"workers":[{"worker_id":"a/b"}]}')

@@ -135,7 +135,7 @@ class FakeProjection:
                 self._changed.notify_all()
 
     def may_observe(self, role, worker_id):
-        return role == "operator" or (role == "viewer" and "private" not in worker_id)
+        return role == "operator" or (role == "viewer" and "private" not in (worker_id or ""))
 
     def _answer(self, passes, message):
         kind = message[0]

@@ -13,6 +13,7 @@ Unix socket `unix_path`.
 import asyncio
 import base64
 import hashlib
+import json
 import os
 import struct
 import threading
@@ -55,6 +56,7 @@ class FakeRuntime:
         self.silent = False        # accept and answer nothing
         self.before_send = None    # callable(bytes) -> bytes to send instead of a message's frame
         self.holds = False         # events are not sent on
+        self.page = None           # workers on a page of the list, at most
         self.connections = []
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
@@ -223,8 +225,13 @@ class FakeRuntime:
         parts = urllib.parse.urlsplit(path).path.split("/")
         workers = {record.worker_id for record in self.records}
         if parts == ["", "v1", "workers"]:
-            body = ",".join(f'{{"worker_id":"{worker}"}}' for worker in sorted(workers))
-            return 200, {}, f'{{"workers":[{body}]}}'
+            query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(path).query))
+            rest = [worker for worker in sorted(workers) if worker > query.get("after", "")]
+            page = rest[:self.page or int(query["limit"])]
+            answer = {"workers": [{"worker_id": worker, "newest": "wo_"} for worker in page]}
+            if len(page) < len(rest):
+                answer["next_after"] = page[-1]
+            return 200, {}, json.dumps(answer)
         if len(parts) < 4 or parts[1:3] != ["v1", "workers"]:
             return 404, {}
         if urllib.parse.unquote(parts[3]) not in workers:
