@@ -52,7 +52,8 @@ static void blank_control_characters(char *text)
 	}
 }
 
-static void write_to_journal(int level, const struct journal_field *fields, const char *text)
+/* False when the journal can't be reached. */
+static bool write_to_journal(int level, const struct journal_field *fields, const char *text)
 {
 	static char storage[MAX_FIELDS + 3][LINE_BYTES + 32];
 	struct iovec parts[MAX_FIELDS + 3];
@@ -65,15 +66,15 @@ static void write_to_journal(int level, const struct journal_field *fields, cons
 			fields->value);
 	for (int i = 0; i < count; i++)
 		parts[i] = (struct iovec){storage[i], strlen(storage[i])};
-	sd_journal_sendv(parts, count);
+	return sd_journal_sendv(parts, count) == 0;
 }
 
 static void write_to_stderr(int level, const struct journal_field *fields, const char *text)
 {
 	char line[2 * LINE_BYTES];
-	int n = sink == SINK_STDERR_PREFIXED ? snprintf(line, sizeof(line), "<%d>%s", level, text)
-					     : snprintf(line, sizeof(line), "%s[%s]: %s",
-						       program_name, level_name(level), text);
+	int n = sink != SINK_STDERR ? snprintf(line, sizeof(line), "<%d>%s", level, text)
+				    : snprintf(line, sizeof(line), "%s[%s]: %s", program_name,
+					      level_name(level), text);
 	size_t len = (size_t)n;
 	for (; fields != NULL && fields->name != NULL && len < sizeof(line) - 2; fields++)
 		len += (size_t)snprintf(line + len, sizeof(line) - len, " %s=%.*s", fields->name,
@@ -97,9 +98,7 @@ _printf_(3, 0) static void write_line(
 	char text[LINE_BYTES];
 	vsnprintf(text, sizeof(text), format, args);
 	blank_control_characters(text);
-	if (sink == SINK_JOURNAL)
-		write_to_journal(level, fields, text);
-	else
+	if (sink != SINK_JOURNAL || !write_to_journal(level, fields, text))
 		write_to_stderr(level, fields, text);
 	errno = saved;
 }

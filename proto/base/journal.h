@@ -8,7 +8,8 @@
  * Where the lines go: if stderr is connected to the journal (JOURNAL_STREAM, as under systemd),
  * to the journal with its fields, except after journal_use_stderr(), which a sandboxed process
  * calls because it can make no socket: then to stderr with the priority prefix that the journal
- * reads ("<4>"). Otherwise to stderr as "program[level]: text FIELD=value".
+ * reads ("<4>"); so does a line that the journal does not take. Otherwise to stderr as
+ * "program[level]: text FIELD=value".
  */
 #pragma once
 
