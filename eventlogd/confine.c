@@ -87,7 +87,8 @@ int confine(const char *directory)
 	};
 	struct sandbox_report report;
 	raise_descriptor_limit();
-	journal_use_stderr(); /* the journal's own way would make a socket later */
+	/* The journal's socket is made by the first line; later none could be made. */
+	journal(LOG_INFO, "starting, version %s", SIGHTLINE_VERSION);
 	int r = sandbox_enter(&sandbox, &report);
 	if (r < 0) {
 		journal(LOG_ERR, "can't enter the sandbox: %s", strerror(-r));

@@ -171,6 +171,7 @@ static enum handling publisher_stage(struct publisher *publisher, struct publish
 	case EVENT_LOG_OK:
 		break;
 	case EVENT_LOG_BUSY:
+		quota_return_bytes(&server->quotas, publisher->quota, request->payload_bytes);
 		return publisher_hold(publisher);
 	case EVENT_LOG_NO_SPACE:
 		publisher_refuse_plainly(publisher, id, "no_space", "the log's disk is full");
@@ -236,7 +237,6 @@ static enum handling publisher_on_publish(
 	if (!publisher->has_producer)
 		request->batch.has_producer_seq = false;
 	request->batch.producer = publisher->producer;
-	/* Taken again when a held frame comes back: rather twice than not at all. */
 	if (!quota_take_bytes(&server->quotas, publisher->quota, request->payload_bytes,
 		    clock_monotonic_ns())) {
 		publisher_refuse_plainly(publisher, request->request_id, "quota_exceeded",

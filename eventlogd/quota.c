@@ -70,6 +70,11 @@ void quotas_free(struct quotas *quotas)
 	}
 }
 
+static void put_tokens(struct quota_user *user, uint64_t tokens, uint64_t max)
+{
+	user->tokens = tokens >= max - user->tokens ? max : user->tokens + tokens;
+}
+
 static void fill(const struct quotas *quotas, struct quota_user *user, uint64_t now_ns)
 {
 	uint64_t elapsed_ns = now_ns - user->filled_ns;
@@ -82,7 +87,7 @@ static void fill(const struct quotas *quotas, struct quota_user *user, uint64_t 
 	added /= 1000000;
 	if (added == 0)
 		return;
-	user->tokens = added >= max - user->tokens ? max : user->tokens + added;
+	put_tokens(user, added, max);
 	user->filled_ns = now_ns;
 }
 
@@ -96,4 +101,10 @@ bool quota_take_bytes(
 		return false;
 	user->tokens -= bytes;
 	return true;
+}
+
+void quota_return_bytes(struct quotas *quotas, struct quota_user *user, uint64_t bytes)
+{
+	if (user != NULL && quotas->bytes_per_second != 0)
+		put_tokens(user, bytes, capacity(quotas));
 }

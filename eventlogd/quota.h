@@ -35,3 +35,5 @@ void quotas_free(struct quotas *quotas);
 /* Takes `bytes` out of the bucket, or nothing. */
 bool quota_take_bytes(
 	struct quotas *quotas, struct quota_user *user, uint64_t bytes, uint64_t now_ns);
+/* Puts back what was taken for a batch that was not used after all. */
+void quota_return_bytes(struct quotas *quotas, struct quota_user *user, uint64_t bytes);

@@ -327,6 +327,8 @@ static void bucket_fills_with_time_and_not_by_coming_back(void **state)
 	assert_true(quota_take_bytes(&quotas, user, 1000, now));
 	assert_false(quota_take_bytes(&quotas, user, 1, now));
 	assert_true(quota_take_bytes(&quotas, user, 500, now + NS_PER_S / 2));
+	quota_return_bytes(&quotas, user, 100);
+	assert_true(quota_take_bytes(&quotas, user, 100, now + NS_PER_S / 2));
 	quota_disconnect(user);
 	assert_int_equal(quota_connect(&quotas, 1000, now, &user), QUOTA_OK);
 	assert_false(quota_take_bytes(&quotas, user, 500, now + NS_PER_S / 2));
