@@ -150,6 +150,8 @@ int publish_batch_read(struct publish_batch *batch, const struct message *messag
 	}
 	/* Only now: the buffer moved while it grew. */
 	for (uint32_t i = 0; i < count; i++)
-		batch->events[i].kind = (const char *)batch->kinds.data + batch->kind_at[i];
+		batch->events[i].kind = batch->kinds.len > 0 ? (const char *)batch->kinds.data +
+								       batch->kind_at[i]
+							     : "";
 	return PUBLISH_BATCH_OK;
 }
