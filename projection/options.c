@@ -28,7 +28,8 @@ static const char help[] =
 	"  --role ROLE, --runtime ID, --worker ID\n"
 	"                    whose view of which stream to explain\n"
 	"  --sandbox-report  enter the sandbox and print what holds on this kernel\n"
-	"  --help, --version\n";
+	"  -h, --help        print this\n"
+	"  --version         print the version\n";
 
 static int fail(const char *text)
 {
@@ -66,7 +67,6 @@ enum {
 	OPTION_WORKER,
 	OPTION_REPORT,
 	OPTION_SELFTEST,
-	OPTION_HELP,
 	OPTION_VERSION,
 };
 
@@ -109,14 +109,15 @@ static int take(struct options *options, int option)
 	case OPTION_ACCEPT_INCOMPLETE:
 		options->accept_incomplete_sandbox = true;
 		return -1;
-	case OPTION_HELP:
+	case 'h':
 		fputs(help, stdout);
 		return EXIT_SUCCESS;
 	case OPTION_VERSION:
 		puts("projection " SIGHTLINE_VERSION);
 		return EXIT_SUCCESS;
 	default:
-		return fail("see the message above");
+		fprintf(stderr, "Try \"projection --help\".\n");
+		return EXIT_USAGE;
 	}
 }
 
@@ -134,13 +135,13 @@ int options_parse(struct options *options, int argc, char **argv)
 		{"worker", required_argument, NULL, OPTION_WORKER},
 		{"sandbox-report", no_argument, NULL, OPTION_REPORT},
 		{"sandbox-selftest", required_argument, NULL, OPTION_SELFTEST},
-		{"help", no_argument, NULL, OPTION_HELP},
+		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, OPTION_VERSION},
 		{NULL, 0, NULL, 0},
 	};
 	*options = (struct options){0};
 	int option;
-	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1) {
 		int code = take(options, option);
 		if (code >= 0)
 			return code;

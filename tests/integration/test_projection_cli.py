@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -28,6 +29,12 @@ def explain(bin_dir, policy, role, lines, runtime="r", worker="w", options=()):
 def test_help_and_version(bin_dir):
     assert run(bin_dir, "--help").stdout.startswith(b"Usage: projection")
     assert run(bin_dir, "--version").stdout.startswith(b"projection ")
+
+
+def test_help_and_the_manual_name_the_same_options(bin_dir):
+    told = set(re.findall(r"--[a-z-]+", run(bin_dir, "--help").stdout.decode()))
+    manual = (ROOT / "docs" / "man" / "projection.8").read_text()
+    assert told == {"-" + option for option in re.findall(r"Fl (-[a-z-]+)", manual)}
 
 
 @pytest.mark.parametrize("arguments", [
