@@ -16,6 +16,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 BOOT_DEADLINE_S = 60
 COMMAND_DEADLINE_S = 60
+JOURNAL_TAIL_LINES = 40
 
 
 def missing():
@@ -116,7 +117,7 @@ class Machine:
                                 timeout=deadline_s, check=False)
         if check:
             assert result.returncode == 0, \
-                f"{command}: {result.returncode}\n{result.stdout}{result.stderr}"
+                f"{command}: {result.returncode}\n{result.stdout}{result.stderr}{self.last_words()}"
         return result
 
     def spawn(self, *command):
@@ -130,7 +131,8 @@ class Machine:
     def is_active(self, unit):
         return self.run("systemctl", "is-active", unit, check=False).stdout.strip() == "active"
 
-    def journal(self, *units):
-        arguments = [a for unit in units for a in ("--unit", unit)]
-        return self.run("journalctl", "--no-pager", "--output=short", *arguments,
-                        check=False).stdout
+    def journal(self):
+        return self.run("journalctl", "--no-pager", "--output=short", check=False).stdout
+
+    def last_words(self):
+        return "\n".join(self.journal().splitlines()[-JOURNAL_TAIL_LINES:])

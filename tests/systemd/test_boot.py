@@ -11,6 +11,9 @@ import pytest
 import machine as machine_module
 from machine import Machine
 
+SOCKETS = tuple(f"{name}.socket" for name in (
+    "eventlogd-publish", "eventlogd-tail", "wsgate", "wsgate-status", "backend-relay",
+    "backend-relay-status", "projection"))
 SERVICES = ("eventlogd", "projection", "wsgate", "backend-relay")
 LIB = pathlib.Path(__file__).resolve().parents[1] / "lib"
 INSIDE = "/opt/sightline-test"
@@ -51,13 +54,7 @@ def token_and_machine(build_dir):
     with machine:
         machine.run("useradd", "--no-create-home", "--groups", "sightline-publish", WORKER_USER)
         machine.run("useradd", "--no-create-home", STRANGER)
-        units = [u for s in SERVICES for u in
-                 machine.run("systemctl", "show", "--value", "-p", "Sockets", f"{s}.service")
-                 .stdout.split()]
-        units += [f"{u}.socket" for u in ("eventlogd-publish", "eventlogd-tail", "wsgate",
-                                          "wsgate-status", "backend-relay",
-                                          "backend-relay-status", "projection")]
-        machine.run("systemctl", "start", *sorted(set(u for u in units if u.endswith(".socket"))))
+        machine.run("systemctl", "start", *SOCKETS)
         machine.run("systemctl", "start", "eventlogd.service", "wsgate.service")
         yield token, machine
 
