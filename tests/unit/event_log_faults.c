@@ -1,0 +1,315 @@
+/* eventlogd/log: full disks, short writes, failed syncs; and every operation failing everyhow. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "proto/base/attributes.h"
+#include "proto/base/clock.h"
+#include "tests/lib/fault_ops.h"
+#include "tests/lib/log_fixture.h"
+
+enum { TEXT_BYTES = 4096 };
+
+struct fault_fixture {
+	struct log_fixture log;
+	struct fault_ops faults;
+};
+
+static int setup(void **state)
+{
+	struct fault_fixture *f = calloc(1, sizeof(*f));
+	assert_non_null(f);
+	fault_ops_init(&f->faults);
+	log_fixture_init(&f->log);
+	f->log.config.ops = &f->faults.ops;
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fault_fixture *f = *state;
+	fault_ops_clear(&f->faults);
+	log_fixture_free(&f->log);
+	fault_ops_free(&f->faults);
+	free(f);
+	return 0;
+}
+
+/* Appends until the log has rolled so many times or says something else than OK. */
+static int fill(struct log_fixture *f, unsigned int rolls, uint64_t *count)
+{
+	char payload[1024];
+	struct event_log_status status;
+	snprintf(payload, sizeof(payload), "{\"fill\":\"%0700d\"}", 0);
+	for (;;) {
+		event_log_status(f->log, &status);
+		if (status.rolls > rolls)
+			return EVENT_LOG_OK;
+		int r = log_fixture_append(f, "w", payload);
+		if (r != EVENT_LOG_OK)
+			return r;
+		(*count)++;
+	}
+}
+
+static void expect(struct log_fixture *f, uint64_t count)
+{
+	char text[TEXT_BYTES], expected[64];
+	log_fixture_read_all(event_log_view(f->log), NULL, text, sizeof(text));
+	snprintf(expected, sizeof(expected),
+		count == 0   ? ""
+		: count == 1 ? "1"
+			     : "1-%llu",
+		(unsigned long long)count);
+	assert_string_equal(text, expected);
+}
+
+/* Ticks until appending works again, as the disk has room. */
+static void append_once_there_is_room(struct log_fixture *f)
+{
+	for (int i = 0; i < 100; i++) {
+		log_fixture_tick(f, 2 * NS_PER_S);
+		int r = log_fixture_append(f, "w", "{}");
+		if (r == EVENT_LOG_OK)
+			return;
+		assert_int_equal(r, EVENT_LOG_NO_SPACE);
+		struct event_log_status status;
+		event_log_status(f->log, &status);
+		if (!status.has_no_space)
+			continue;
+		/* Something is on its way: the tick asked the sync thread for it. */
+		log_fixture_wait(f);
+	}
+	fail_msg("no room after 100 ticks");
+}
+
+static void a_full_disk_stops_writing_and_not_reading(void **state)
+{
+	struct fault_fixture *f = *state;
+	uint64_t count = 0;
+	log_fixture_open(&f->log);
+	assert_int_equal(fill(&f->log, 1, &count), EVENT_LOG_OK);
+	fault_ops_set(&f->faults, FAULT_FALLOCATE, -ENOSPC, 0, true);
+	assert_int_equal(fill(&f->log, 100, &count), EVENT_LOG_NO_SPACE);
+	expect(&f->log, count);
+	assert_int_equal(log_fixture_append(&f->log, "w", "{}"), EVENT_LOG_NO_SPACE);
+	fault_ops_clear(&f->faults);
+	append_once_there_is_room(&f->log);
+	expect(&f->log, count + 1);
+	assert_int_equal(fill(&f->log, 6, &count), EVENT_LOG_OK);
+	expect(&f->log, count + 1);
+}
+
+static void a_disk_full_at_the_start_serves_reads(void **state)
+{
+	struct fault_fixture *f = *state;
+	uint64_t count = 0;
+	log_fixture_open(&f->log);
+	assert_int_equal(fill(&f->log, 2, &count), EVENT_LOG_OK);
+	assert_int_equal(log_fixture_close(&f->log), 0);
+	fault_ops_set(&f->faults, FAULT_FALLOCATE, -ENOSPC, 0, true);
+	log_fixture_open(&f->log);
+	expect(&f->log, count);
+	assert_int_equal(log_fixture_append(&f->log, "w", "{}"), EVENT_LOG_NO_SPACE);
+	fault_ops_clear(&f->faults);
+	append_once_there_is_room(&f->log);
+	expect(&f->log, count + 1);
+}
+
+static void room_for_one_segment_is_not_enough_to_resume(void **state)
+{
+	struct fault_fixture *f = *state;
+	log_fixture_open(&f->log);
+	f->faults.free_bytes = SEGMENT_BYTES_MIN;
+	fault_ops_set(&f->faults, FAULT_PWRITEV, -EDQUOT, 0, false);
+	assert_int_equal(log_fixture_append(&f->log, "w", "{}"), EVENT_LOG_NO_SPACE);
+	for (int i = 0; i < 5; i++) {
+		log_fixture_tick(&f->log, 2 * NS_PER_S);
+		assert_int_equal(log_fixture_append(&f->log, "w", "{}"), EVENT_LOG_NO_SPACE);
+	}
+	f->faults.free_bytes = UINT64_MAX;
+	append_once_there_is_room(&f->log);
+	expect(&f->log, 1);
+}
+
+static void a_short_write_goes_on_at_the_same_place(void **state)
+{
+	struct fault_fixture *f = *state;
+	log_fixture_open(&f->log);
+	for (unsigned int i = 0; i < 20; i++) {
+		fault_ops_set(&f->faults, FAULT_PWRITEV, 0, i % 2, false);
+		assert_int_equal(log_fixture_append(&f->log, "w", "{\"a\":1}"), EVENT_LOG_OK);
+	}
+	fault_ops_clear(&f->faults);
+	expect(&f->log, 20);
+}
+
+static void half_a_refused_write_never_becomes_a_record(void **state)
+{
+	struct fault_fixture *f = *state;
+	log_fixture_open(&f->log);
+	assert_int_equal(log_fixture_append(&f->log, "w", "{\"a\":1}"), EVENT_LOG_OK);
+	f->faults.does_write = true;
+	fault_ops_set(&f->faults, FAULT_PWRITEV, -ENOSPC, 0, false);
+	struct event_log_event events[4];
+	for (size_t i = 0; i < 4; i++)
+		events[i] = (struct event_log_event){
+			.payload = (const uint8_t *)"{\"refused\":true}", .payload_len = 16};
+	struct event_log_batch batch = {
+		.worker = "v", .worker_len = 1, .events = events, .event_count = 4};
+	assert_int_equal(log_fixture_append_batch(&f->log, &batch), EVENT_LOG_NO_SPACE);
+	struct log_worker worker;
+	assert_false(event_log_worker(f->log.log, "v", 1, &worker));
+	append_once_there_is_room(&f->log);
+	assert_int_equal(f->log.staged.first_seq, 2);
+	log_fixture_kill(&f->log);
+	log_fixture_open(&f->log);
+	expect(&f->log, 2);
+	assert_false(event_log_worker(f->log.log, "v", 1, &worker));
+}
+
+static void a_refused_numbered_batch_can_be_sent_again(void **state)
+{
+	struct fault_fixture *f = *state;
+	log_fixture_open(&f->log);
+	struct event_log_event event = {.payload = (const uint8_t *)"{}", .payload_len = 2};
+	struct event_log_batch batch = {
+		.worker = "w",
+		.worker_len = 1,
+		.has_producer_seq = true,
+		.producer = 42,
+		.producer_seq = 1,
+		.events = &event,
+		.event_count = 1,
+	};
+	assert_int_equal(log_fixture_append_batch(&f->log, &batch), EVENT_LOG_OK);
+	fault_ops_set(&f->faults, FAULT_PWRITEV, -ENOSPC, 0, false);
+	batch.producer_seq = 2;
+	assert_int_equal(log_fixture_append_batch(&f->log, &batch), EVENT_LOG_NO_SPACE);
+	uint64_t position;
+	assert_true(event_log_producer_seq(f->log.log, "w", 1, 42, &position));
+	assert_int_equal(position, 1);
+	append_once_there_is_room(&f->log);
+	assert_int_equal(log_fixture_append_batch(&f->log, &batch), EVENT_LOG_OK);
+	assert_int_equal(f->log.staged.skipped, 0);
+}
+
+static void a_failed_sync_poisons_the_log_for_good(void **state)
+{
+	struct fault_fixture *f = *state;
+	f->log.config.durability = DURABILITY_DURABLE;
+	log_fixture_open(&f->log);
+	assert_int_equal(log_fixture_append(&f->log, "w", "{}"), EVENT_LOG_OK);
+	fault_ops_set(&f->faults, FAULT_FDATASYNC, -EIO, 0, false);
+	assert_int_equal(log_fixture_append(&f->log, "w", "{}"), EVENT_LOG_READ_ONLY);
+	unsigned int syncs = fault_ops_calls(&f->faults, FAULT_FDATASYNC);
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(log_fixture_append(&f->log, "w", "{}"), EVENT_LOG_READ_ONLY);
+		log_fixture_tick(&f->log, NS_PER_S);
+	}
+	struct event_log_status status;
+	event_log_status(f->log.log, &status);
+	assert_true(status.is_read_only);
+	assert_int_equal(status.sync_error, -EIO);
+	expect(&f->log, 1); /* readers go on, up to what was durable */
+	assert_int_equal(log_fixture_close(&f->log), -EIO);
+	assert_int_equal(fault_ops_calls(&f->faults, FAULT_FDATASYNC), syncs);
+	log_fixture_open(&f->log);
+	assert_int_equal(f->log.findings[FINDING_UNCLEAN_STOP], 1);
+}
+
+static void a_roll_that_can_not_be_synced_poisons(void **state)
+{
+	struct fault_fixture *f = *state;
+	uint64_t count = 0;
+	log_fixture_open(&f->log);
+	/* The next fsyncs: of the spare, then of the header in it. */
+	fault_ops_set(&f->faults, FAULT_FSYNC, -EIO, 1, true);
+	assert_int_equal(fill(&f->log, 100, &count), EVENT_LOG_READ_ONLY);
+	expect(&f->log, count);
+}
+
+/* One run of the log's life: open, append, roll, prune, close. Never more than what it says. */
+static void live_through(struct fault_fixture *f, uint64_t *acked)
+{
+	char payload[1024];
+	snprintf(payload, sizeof(payload), "{\"fill\":\"%0700d\"}", 0);
+	if (log_fixture_try_open(&f->log) != 0)
+		return;
+	for (unsigned int i = 0; i < 200; i++) {
+		int r = log_fixture_append(&f->log, i % 3 == 0 ? "a" : "b", payload);
+		if (r == EVENT_LOG_OK)
+			*acked = f->log.staged.last_seq;
+		else if (r == EVENT_LOG_READ_ONLY || r < 0)
+			break;
+		if (i % 50 == 49)
+			log_fixture_tick(&f->log, 2 * NS_PER_S);
+	}
+	(void)log_fixture_close(&f->log);
+	f->log.log = NULL;
+}
+
+static void whatever_fails_nothing_acknowledged_is_lost(void **state)
+{
+	struct fault_fixture *f = *state;
+	static const int errors[] = {-EIO, -ENOSPC, -EDQUOT, -EINTR, -EAGAIN, -ENOMEM, -EMFILE, 0};
+	for (enum fault_op op = FAULT_OPEN; op < FAULT_OP_COUNT; op++) {
+		for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+			bool can_be_short = op == FAULT_PWRITEV || op == FAULT_PREAD;
+			if (errors[i] == 0 && !can_be_short)
+				continue;
+			for (unsigned int point = 0; point < 24; point++) {
+				/* Sticky EINTR would be a call that never gets through. */
+				bool is_sticky = point % 2 == 1 && errors[i] != -EINTR;
+				struct fault_fixture *g = NULL;
+				void *fresh = NULL;
+				assert_int_equal(setup(&fresh), 0);
+				g = fresh;
+				g->log.config.durability = (enum durability)(point % 3);
+				uint64_t acked = 0;
+				fault_ops_set(&g->faults, op, errors[i], point / 2 * 3, is_sticky);
+				live_through(g, &acked);
+				fault_ops_clear(&g->faults);
+				if (log_fixture_try_open(&g->log) != 0)
+					fail_msg("%s %s at %u: can't be opened any more",
+						fault_op_name(op), strerror(-errors[i]), point);
+				struct log_ends ends;
+				log_view_ends(event_log_view(g->log.log), &ends);
+				if (ends.newest_seq < acked)
+					fail_msg("%s %s at %u: %llu of %llu are left",
+						fault_op_name(op), strerror(-errors[i]), point,
+						(unsigned long long)ends.newest_seq,
+						(unsigned long long)acked);
+				expect(&g->log, ends.newest_seq);
+				teardown(&fresh);
+			}
+		}
+	}
+	(void)f;
+}
+
+#define FAULT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		FAULT_TEST(a_full_disk_stops_writing_and_not_reading),
+		FAULT_TEST(a_disk_full_at_the_start_serves_reads),
+		FAULT_TEST(room_for_one_segment_is_not_enough_to_resume),
+		FAULT_TEST(a_short_write_goes_on_at_the_same_place),
+		FAULT_TEST(half_a_refused_write_never_becomes_a_record),
+		FAULT_TEST(a_refused_numbered_batch_can_be_sent_again),
+		FAULT_TEST(a_failed_sync_poisons_the_log_for_good),
+		FAULT_TEST(a_roll_that_can_not_be_synced_poisons),
+		FAULT_TEST(whatever_fails_nothing_acknowledged_is_lost),
+	};
+	return cmocka_run_group_tests_name("event_log_faults", tests, NULL, NULL);
+}
