@@ -111,8 +111,13 @@ static int begin_epoch(struct event_log *log, const struct recovery *recovery)
 		report(log, FINDING_LOG_CREATED, NULL);
 		return 0;
 	}
-	if (recovery->is_clean)
+	if (recovery->is_clean) {
+		/* Sealed without anything in it: the first segment will get its name. */
+		const struct segment *newest = catalog_newest(view);
+		if (newest->data_end == SEGMENT_HEADER_BYTES)
+			catalog_remove(view, view->segment_count - 1);
 		return 0;
+	}
 	if (recovery->newest_epoch == UINT16_MAX)
 		return -EOVERFLOW;
 	struct finding finding = {.kind = FINDING_UNCLEAN_STOP, .first = recovery->next_seq};
@@ -312,8 +317,20 @@ static int seal_active(struct event_log *log)
 	return log->is_read_only ? log->sync_error : 0;
 }
 
-/* A segment that holds nothing says nothing: the next start makes its own. */
-static int remove_empty_active(struct event_log *log)
+/*
+ * Whether the active segment says nothing that the one before it does not. Its epoch may: then it
+ * is sealed as it is, and the next start puts its own in its place, by the same name.
+ */
+static bool active_is_superfluous(const struct event_log *log)
+{
+	const struct log_view *view = &log->view;
+	if (log->active->data_end != SEGMENT_HEADER_BYTES || view->segment_count < 2)
+		return false;
+	const struct segment *before = view->segments[view->segment_count - 2];
+	return before->is_sealed && before->epoch == log->active->epoch;
+}
+
+static int remove_active(struct event_log *log)
 {
 	const struct file_ops *ops = log->ops;
 	int r = ops->unlink_at(ops->owner, log->directory_fd, log->active->name);
@@ -331,8 +348,7 @@ int event_log_close(struct event_log *log, uint64_t wall_ns)
 	}
 	/* With a full disk what is there can still be sealed: its footer has its room. */
 	if ((r == 0 || r == -ENOSPC) && log->active != NULL && !log->heal_is_due)
-		r = log->active->data_end == SEGMENT_HEADER_BYTES ? remove_empty_active(log)
-								  : seal_active(log);
+		r = active_is_superfluous(log) ? remove_active(log) : seal_active(log);
 	stop(log);
 	return r;
 }

@@ -414,7 +414,7 @@ static int read_segments(struct recoverer *recoverer)
 	if (result->next_seq <= result->durable_seq)
 		result->next_seq = result->durable_seq + 1;
 	result->is_clean = newest->is_sealed && (newest->trailer.flags & TRAILER_RECOVERED) == 0 &&
-			   newest->base < result->next_seq;
+			   (newest->count != 0 || newest->data_end == SEGMENT_HEADER_BYTES);
 	view->visible_seq = result->next_seq - 1;
 	return 0;
 }

@@ -196,6 +196,7 @@ static void run_removals(struct syncer *syncer)
 	struct sync_mark mark = syncer->written;
 	memcpy(names, syncer->removals, sizeof(names));
 	syncer->removal_count = 0;
+	syncer->is_removing = true;
 	pthread_mutex_unlock(&syncer->mutex);
 	/* The note that says what is gone has to be on the disk before it is. */
 	int r = fd >= 0 ? ops->fdatasync(ops->owner, fd) : 0;
@@ -206,6 +207,7 @@ static void run_removals(struct syncer *syncer)
 		r = ops->fsync(ops->owner, directory_fd);
 	pthread_mutex_lock(&syncer->mutex);
 	set_error(syncer, r);
+	syncer->is_removing = false;
 	if (sync_error == 0 && fd >= 0)
 		syncer->synced = mark;
 }
@@ -365,7 +367,7 @@ bool syncer_request_removal(struct syncer *syncer, const char *name)
 bool syncer_has_removals(struct syncer *syncer)
 {
 	pthread_mutex_lock(&syncer->mutex);
-	bool has = syncer->removal_count != 0;
+	bool has = syncer->removal_count != 0 || syncer->is_removing;
 	pthread_mutex_unlock(&syncer->mutex);
 	return has;
 }
@@ -402,7 +404,7 @@ static bool has_work(const struct syncer *syncer)
 	return syncer->heal_job == SYNCER_ASKED || syncer->heal_job == SYNCER_RUNNING ||
 	       syncer->roll_job == SYNCER_ASKED || syncer->roll_job == SYNCER_RUNNING ||
 	       syncer->spare_job == SYNCER_ASKED || syncer->spare_job == SYNCER_RUNNING ||
-	       syncer->removal_count != 0;
+	       syncer->removal_count != 0 || syncer->is_removing;
 }
 
 void syncer_wait(struct syncer *syncer)

@@ -79,6 +79,7 @@ struct syncer {
 	int heal_error;
 	char removals[SYNCER_REMOVALS_MAX][SEGMENT_NAME_BYTES + 1];
 	unsigned int removal_count;
+	bool is_removing;
 };
 
 _must_check_ int syncer_start(struct syncer *syncer, const struct syncer_config *config);
@@ -95,6 +96,7 @@ void syncer_request_heal(struct syncer *syncer, uint64_t offset, uint64_t bytes)
 /* Removes a file after everything written so far has been synced. False: too many wait. */
 bool syncer_request_removal(struct syncer *syncer, const char *name);
 
+/* Whether files are still to be removed, or being removed. */
 bool syncer_has_removals(struct syncer *syncer);
 
 struct syncer_news {
