@@ -95,6 +95,14 @@ int log_fixture_close(struct log_fixture *fixture)
 
 void log_fixture_kill(struct log_fixture *fixture)
 {
+	struct syncer *syncer = &fixture->log->syncer;
+	while (syncer_has_removals(syncer)) {
+		syncer_wait(syncer);
+		log_take_news(fixture->log);
+	}
+	pthread_mutex_lock(&syncer->mutex);
+	fixture->unsynced_bytes = syncer->written.bytes - syncer->synced.bytes;
+	pthread_mutex_unlock(&syncer->mutex);
 	/* A poisoned log is closed without another write. */
 	fixture->log->is_read_only = true;
 	fixture->log->sync_error = -EIO;

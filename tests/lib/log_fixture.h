@@ -22,6 +22,7 @@ struct log_fixture {
 	struct event_log *log; /* NULL: closed */
 	uint64_t wall_ns, monotonic_ns;
 	struct event_log_staged staged; /* of the last append */
+	uint64_t unsynced_bytes;        /* at the last log_fixture_kill() */
 
 	pthread_mutex_t mutex;
 	pthread_cond_t woken;
@@ -39,7 +40,10 @@ void log_fixture_free(struct log_fixture *fixture);
 void log_fixture_open(struct log_fixture *fixture); /* fails the test when it can't */
 int log_fixture_try_open(struct log_fixture *fixture);
 int log_fixture_close(struct log_fixture *fixture);
-/* Ends the log as kill -9 would: what was written stays, nothing is sealed or synced. */
+/*
+ * Ends the log as kill -9 would: what was written stays, nothing is sealed or synced. Sets how many
+ * bytes at the end of the active segment a power loss might have taken.
+ */
 void log_fixture_kill(struct log_fixture *fixture);
 
 /* Stages and commits one event, waiting where the log is busy. An enum event_log_result. */

@@ -64,11 +64,10 @@ static void expect(struct log_fixture *f, uint64_t count)
 {
 	char text[TEXT_BYTES], expected[64];
 	log_fixture_read_all(event_log_view(f->log), NULL, text, sizeof(text));
-	snprintf(expected, sizeof(expected),
-		count == 0   ? ""
-		: count == 1 ? "1"
-			     : "1-%llu",
-		(unsigned long long)count);
+	snprintf(
+		expected, sizeof(expected), count == 1 ? "1" : "1-%llu", (unsigned long long)count);
+	if (count == 0)
+		expected[0] = '\0';
 	assert_string_equal(text, expected);
 }
 
