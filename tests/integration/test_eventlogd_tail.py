@@ -1,6 +1,7 @@
 """tail.sock: where a subscription starts, what it is given, and what a slow reader costs."""
 
 import json
+import shutil
 import threading
 
 import pytest
@@ -305,3 +306,46 @@ def test_stopping_says_so_to_readers(bin_dir):
         server.stop()
         r.expect_error("shutting_down")
         r.expect_closed()
+
+
+def test_cursor_of_records_that_were_lost_is_unknown_and_not_another_place(bin_dir):
+    with Eventlogd(bin_dir) as server:
+        with server.publisher() as p:
+            p.acked("w", [event(str(n)) for n in range(10)])
+            before_power_loss = server.dir / "before"
+            shutil.copytree(server.log_dir, before_power_loss)
+            p.acked("w", [event("lost")] * 5)
+            seen = history(server, ["oldest"])
+        server.kill()
+        # What the disk had when the power went: the last five never reached it.
+        shutil.rmtree(server.log_dir)
+        before_power_loss.rename(server.log_dir)
+        server.start()
+        with server.publisher() as p:
+            p.acked("w", [event("other")] * 20)
+        with server.reader() as r:
+            for record in seen[10:]:
+                assert r.subscribe(["cursor", r.cursor(record)], ["w"])[2] == "cursor_unknown"
+            assert len(r.subscribe(["cursor", r.cursor(seen[9])], ["w"], follow=False)) == 3
+            assert texts(r.until_caught_up()) == ["other"] * 20
+
+
+def test_reader_that_is_overrun_is_told_and_not_moved(bin_dir):
+    config = {**SMALL, "retention": {"bytes": "1MiB", "keyframe_reserve": 0}}
+    with Eventlogd(bin_dir, config) as server, server.publisher() as p, server.reader() as slow:
+        for n in range(100):
+            p.acked("w", [event(str(n), size=1000)] * 5)
+        slow.send(SUBSCRIBE, 1, None, ["oldest"], True)
+        for n in range(1000):
+            p.acked("w", [event(str(n), size=1000)] * 5)
+        wait_pruned(server)
+        got, message = [], slow.receive()
+        while message[0] != ERROR:
+            if message[0] == RECORDS:
+                got += slow._take(message, False)
+            message = slow.receive()
+        assert message[2] == "overrun"
+        assert [x.sequence for x in got] == list(range(1, len(got) + 1))
+        slow.expect_closed()
+        rest = history(server, ["cursor", message[4]["oldest"]])
+        assert rest[0].sequence == int(message[4]["oldest"][-16:], 16) + 1 > len(got)
