@@ -8,18 +8,21 @@
  * May: serve one inherited listening socket and one for its status, make outgoing TCP and Unix
  * connections, open one Unix socket to projection.
  * What a compromised instance could reach: the events and tokens of the runtimes that it is
- * configured for; it can send nothing to a worker, and has no write access to any file.
+ * configured for; it can send nothing to a worker, and has no write access to any file. Before it
+ * serves anybody it confines itself (confine.c).
  *
  * Payloads are opaque here: no byte of one is parsed, and none goes to a client that projection has
  * not answered for (projected_event.h).
  */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "backend-relay/confine.h"
 #include "backend-relay/new_token.h"
 #include "backend-relay/relay.h"
 #include "proto/base/fd.h"
@@ -135,6 +138,15 @@ static void main_on_reload(struct daemon *daemon)
 	relay_reload(daemon->owner);
 }
 
+static int enter_sandbox(const struct relay *relay)
+{
+	char tokens[PATH_MAX];
+	if (relay->config.tokens == NULL)
+		return confine(NULL);
+	int r = config_path(relay->config.tokens, relay->config_file, tokens, sizeof(tokens));
+	return r < 0 ? r : confine(tokens);
+}
+
 static int open_and_run(struct relay *relay, struct daemon *daemon)
 {
 	int client_fd = take_client_socket(relay, daemon);
@@ -153,6 +165,10 @@ static int open_and_run(struct relay *relay, struct daemon *daemon)
 		journal(LOG_ERR, "can't start: %s", strerror(-r));
 		return r;
 	}
+	inherited_fds_close_rest(&daemon->inherited);
+	r = enter_sandbox(relay);
+	if (r < 0)
+		return r;
 	daemon_ready(daemon);
 	r = daemon_run(daemon);
 	return r == -ETIMEDOUT ? 0 : r;

@@ -1,0 +1,130 @@
+#include "backend-relay/confine.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "proto/base/journal.h"
+#include "proto/base/sandbox.h"
+
+static const struct sandbox_call connection_calls[] = {
+	{.name = "accept4", .reason = "clients"},
+	{.name = "socket", .reason = "projection, and runtimes here", SANDBOX_IS(0, AF_UNIX)},
+	{.name = "socket", .reason = "runtimes", SANDBOX_IS(0, AF_INET)},
+	{.name = "socket", .reason = "runtimes", SANDBOX_IS(0, AF_INET6)},
+	{.name = "connect", .reason = "to projection and runtimes"},
+	{.name = "socketpair", .reason = "the inside of a TLS connection", SANDBOX_IS(0, AF_UNIX)},
+	{.name = "bind", .reason = "libwebsockets and the resolver; Landlock allows no TCP port"},
+};
+
+/* Names are resolved by libc in a thread of libuv's pool; files are read for that, TLS, tokens. */
+static const struct sandbox_call file_calls[] = {
+	{.name = "open", .reason = "the resolver's files, certificates, tokens"},
+	{.name = "openat", .reason = "the same"},
+	{.name = "newfstatat", .reason = "the same"},
+	{.name = "stat", .reason = "the same"},
+	{.name = "statx", .reason = "the same"},
+	{.name = "access", .reason = "the same"},
+	{.name = "faccessat", .reason = "the same"},
+	{.name = "faccessat2", .reason = "the same"},
+	{.name = "readlink", .reason = "the same"},
+	{.name = "readlinkat", .reason = "the same"},
+	{.name = "lseek", .reason = "the same"},
+	{.name = "pread64", .reason = "the same"},
+	{.name = "getdents64", .reason = "directories of certificates"},
+	{.name = "mmap",
+		.reason = "modules of the resolver: executable or writable, not both",
+		SANDBOX_WITHOUT(2, PROT_WRITE)},
+};
+
+static const struct sandbox_call resolver_calls[] = {
+	{.name = "socket", .reason = "which addresses this machine has", SANDBOX_IS(0, AF_NETLINK)},
+	{.name = "sendmmsg", .reason = "questions to a name server"},
+	{.name = "recvmmsg", .reason = "its answers"},
+	{.name = "poll", .reason = "waiting for them, in a thread of its own"},
+	{.name = "ppoll", .reason = "the same"},
+	{.name = "uname", .reason = "this machine's name"},
+	{.name = "sysinfo", .reason = "sorting the answers"},
+	{.name = "getuid", .reason = "modules of the resolver"},
+	{.name = "geteuid", .reason = "the same"},
+	{.name = "getgid", .reason = "the same"},
+	{.name = "getegid", .reason = "the same"},
+};
+
+static const struct sandbox_group own_groups[] = {
+	{"connections", connection_calls, ARRAY_SIZE(connection_calls)},
+	{"files", file_calls, ARRAY_SIZE(file_calls)},
+	{"names", resolver_calls, ARRAY_SIZE(resolver_calls)},
+};
+
+static const struct sandbox_path read_paths[] = {
+	{"/etc", SANDBOX_READ},
+	{"/lib", SANDBOX_READ},
+	{"/lib64", SANDBOX_READ},
+	{"/usr/lib", SANDBOX_READ},
+	{"/usr/lib64", SANDBOX_READ},
+	{"/usr/share/ca-certificates", SANDBOX_READ},
+	{"/run/systemd/resolve", SANDBOX_READ},
+	{"/run/resolvconf", SANDBOX_READ},
+	{"/run/NetworkManager", SANDBOX_READ},
+};
+
+enum { GROUPS_MAX = 16 };
+
+static size_t gather_groups(struct sandbox_group out[GROUPS_MAX])
+{
+	size_t count = 0;
+	for (size_t i = 0; i < sandbox_loop_calls_count; i++)
+		out[count++] = sandbox_loop_calls[i];
+	out[count++] = sandbox_thread_calls;
+	for (size_t i = 0; i < ARRAY_SIZE(own_groups); i++)
+		out[count++] = own_groups[i];
+	return count;
+}
+
+/* Its directory: a file that is replaced is another file. */
+static void directory_of(const char *file, char out[PATH_MAX])
+{
+	const char *slash = strrchr(file, '/');
+	if (slash == NULL)
+		snprintf(out, PATH_MAX, ".");
+	else
+		snprintf(out, PATH_MAX, "%.*s", slash == file ? 1 : (int)(slash - file), file);
+}
+
+int confine(const char *tokens_file)
+{
+	struct sandbox_group groups[GROUPS_MAX];
+	struct sandbox_path paths[ARRAY_SIZE(read_paths) + 1];
+	char tokens_directory[PATH_MAX];
+	memcpy(paths, read_paths, sizeof(read_paths));
+	struct sandbox sandbox = {
+		.group = groups,
+		.group_count = gather_groups(groups),
+		/* A call of a library that was not foreseen must not end every session. */
+		.otherwise = EPERM,
+		.path = paths,
+		.path_count = ARRAY_SIZE(read_paths),
+		.may_connect_tcp = true,
+	};
+	if (tokens_file != NULL) {
+		directory_of(tokens_file, tokens_directory);
+		paths[sandbox.path_count++] = (struct sandbox_path){tokens_directory, SANDBOX_READ};
+	}
+	struct sandbox_report report;
+	journal_use_stderr(); /* the journal's own way would make a socket for each line */
+	int r = sandbox_enter(&sandbox, &report);
+	if (r < 0) {
+		journal(LOG_ERR, "can't enter the sandbox: %s", strerror(-r));
+		return r;
+	}
+	if (r == SANDBOX_INCOMPLETE) {
+		char missing[256];
+		sandbox_missing_layers(&report, missing, sizeof(missing));
+		journal(LOG_WARNING, "this kernel lacks layers of the sandbox: %s", missing);
+	}
+	return 0;
+}
