@@ -177,6 +177,17 @@ def test_runtime_on_a_unix_socket(bin_dir, tmp_path):
             assert payloads_of(client.until_caught_up()) == payloads
 
 
+def test_runtime_by_name(bin_dir):
+    with FakeRuntime(token="t") as runtime:
+        registry = [{"runtime_id": "here", "url": f"ws://localhost:{runtime.port}/"}]
+        runtime.token = None
+        with Stage(bin_dir, registry=registry) as stage:
+            runtime.append("w", event("snapshot"), keyframe=True)
+            with stage.relay.observe("w", runtime_id="here") as client:
+                assert payloads_of(client.until_caught_up()) == [event("snapshot")]
+            wait_until(lambda: stage.relay.get("/api/runtimes/here/workers/w")[0] == 200, "it")
+
+
 def test_worker_ids_with_every_allowed_character(stage):
     worker = "aZ09_.:-" + "x" * 120
     payloads = stage.fill(worker, 2)
