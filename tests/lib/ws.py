@@ -67,11 +67,12 @@ class Client:
     """Connects at once; raises Refused, OSError or a websockets exception otherwise.
 
     `reads=False` leaves everything in the sockets' buffers until resume() is called.
-    `unix_path` connects to that socket; the URL's host is then only a name.
+    `unix_path` connects to that socket; the URL's host is then only a name. `tls`: an ssl context.
     """
 
     def __init__(self, url, token=None, subprotocols=(), headers=None, unix_path=None,
-                 reads=True, bearer_subprotocol=None, origin=None, deadline_s=DEADLINE_S):
+                 reads=True, bearer_subprotocol=None, origin=None, deadline_s=DEADLINE_S,
+                 tls=None):
         self.url = "ws" + url[4:] if url.startswith("http") else url
         self.frames, self.raw = [], []  # parsed (text) or bytes (binary); as received
         self.deadline_s = deadline_s
@@ -91,6 +92,8 @@ class Client:
             subprotocols = [*subprotocols, "bearer." + encoded]
         options = {_HEADERS: headers, "max_size": MAX_FRAME_BYTES, "ping_interval": None,
                    "compression": None, "close_timeout": 2, "origin": origin}
+        if tls is not None:
+            options["ssl"] = tls
         if subprotocols:
             options["subprotocols"] = list(subprotocols)
         self._call(self._connect(unix_path, options))
