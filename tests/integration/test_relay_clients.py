@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import pathlib
+import re
 import socket
 import subprocess
 
@@ -11,6 +13,8 @@ import pytest
 import ws
 from fake_runtime import wait_until
 from relay import DEADLINE_S, Stage, event, free_port
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -322,6 +326,21 @@ def test_usage(stage):
     assert run(stage, arguments=["--version"]).stdout.startswith("backend-relay ")
     done = run(stage, arguments=["--help"])
     assert done.returncode == 0 and "--new-token SUBJECT ROLE" in done.stdout
+
+
+def test_help_files_and_man_pages_name_the_same_things(stage):
+    help_text = run(stage, arguments=["--help"]).stdout
+    man = (TOP / "docs/man/backend-relay.8").read_text()
+    assert set(re.findall(r"^  --([\w-]+)", help_text, re.MULTILINE)) == \
+        set(re.findall(r"^\.It Fl -([\w-]+)", man, re.MULTILINE))
+    man = (TOP / "docs/man/backend-relay.yaml.5").read_text()
+    named = re.findall(r"^\.It Cm (\w+)", man, re.MULTILINE)
+    named += re.findall(r"^\.Cm (\w+)", man, re.MULTILINE)
+    for source in ("config", "registry", "token_table"):
+        text = (TOP / f"backend-relay/{source}.c").read_text()
+        keys = re.findall(r'(?:\.name = "|TEXT\(|NUMBER\()(\w+)', text)
+        keys = [key for key in keys if key != "key"]
+        assert keys and set(keys) <= set(named), set(keys) - set(named)
 
 
 def test_port_in_use_is_said_and_exit_code_1(stage):
