@@ -12,6 +12,7 @@ enum {
 	KEEP_BYTES = 1024 * 1024,
 	/* Besides one set for each depth. */
 	SET_START = JSON_DEPTH_MAX + 1, /* where rules for the kind of the event begin */
+	SET_PASSABLE, /* what can be reached at the object that is being entered */
 	SET_EMPTY,
 	SET_COUNT,
 };
@@ -55,7 +56,6 @@ void engine_free(struct engine *engine)
 	buf_free(&engine->quoted);
 	free(engine->frame);
 	free(engine->sets);
-	free(engine->held);
 	*engine = (struct engine){0};
 }
 
@@ -64,11 +64,6 @@ void engine_free(struct engine *engine)
 static uint64_t *set_of(const struct engine *engine, size_t number)
 {
 	return engine->sets + number * engine->rules->words;
-}
-
-static bool has_bit(const uint64_t *set, size_t bit)
-{
-	return (set[bit / 64] >> (bit % 64) & 1) != 0;
 }
 
 static int make_room_for_sets(struct engine *engine)
@@ -80,13 +75,6 @@ static int make_room_for_sets(struct engine *engine)
 			return -ENOMEM;
 		engine->sets = sets;
 		engine->sets_words = rules->words;
-	}
-	if (rules->predicate_words > engine->held_words) {
-		uint64_t *held = realloc(engine->held, rules->predicate_words * sizeof(*held));
-		if (held == NULL)
-			return -ENOMEM;
-		engine->held = held;
-		engine->held_words = rules->predicate_words;
 	}
 	memset(set_of(engine, SET_EMPTY), 0, rules->words * sizeof(uint64_t));
 	return 0;
@@ -104,45 +92,32 @@ static void step_down(const struct rules *rules, const uint64_t *from, uint16_t 
 	}
 }
 
-/* Drops from word `i` of newly reached positions those whose predicate does not hold. */
-static uint64_t check_predicates(
-	const struct engine *engine, size_t i, uint64_t reached, bool is_object)
-{
-	const struct rules *rules = engine->rules;
-	uint64_t unchecked = reached & rules->checked[i];
-	while (unchecked != 0) {
-		size_t bit = (size_t)__builtin_ctzll(unchecked);
-		unchecked &= unchecked - 1;
-		if (!is_object || !has_bit(engine->held, rules->predicate_at[i * 64 + bit]))
-			reached &= ~(UINT64_C(1) << bit);
-	}
-	return reached;
-}
-
 /*
- * Completes the set at a value: predicates of what a step has reached, what stays from above, and
- * the positions behind a `**` that matches no depth here.
+ * Completes the set at a value: what a step has reached where its predicate holds (`passable`),
+ * what stays from above, and the positions behind a `**` that matches no depth here.
  */
 static void complete_set(
-	const struct engine *engine, const uint64_t *above, uint64_t *set, bool is_object)
+	const struct rules *rules, const uint64_t *above, const uint64_t *passable, uint64_t *set)
 {
-	const struct rules *rules = engine->rules;
-	for (size_t i = 0; i < rules->words; i++)
-		set[i] = check_predicates(engine, i, set[i], is_object) |
-			 (above[i] & rules->stay[i]);
-	bool added;
-	do {
-		uint64_t carry = 0;
+	bool added = false;
+	uint64_t carry = 0;
+	for (size_t i = 0; i < rules->words; i++) {
+		set[i] = (set[i] & passable[i]) | (above[i] & rules->stay[i]);
+		uint64_t deep = set[i] & rules->deep[i];
+		added = added || ((deep << 1 | carry) & passable[i] & ~set[i]) != 0;
+		carry = deep >> 63;
+	}
+	while (added) {
 		added = false;
+		carry = 0;
 		for (size_t i = 0; i < rules->words; i++) {
 			uint64_t deep = set[i] & rules->deep[i];
-			uint64_t reached = (deep << 1 | carry) & ~set[i];
+			uint64_t reached = (deep << 1 | carry) & passable[i] & ~set[i];
 			carry = deep >> 63;
-			reached = check_predicates(engine, i, reached, is_object);
 			set[i] |= reached;
 			added = added || reached != 0;
 		}
-	} while (added);
+	}
 }
 
 /* ---- texts ---- */
@@ -183,7 +158,13 @@ static int number_of_key(struct engine *engine, const struct json_token *key, ui
 
 /* ---- entering an object: its keys, predicates, and kind ---- */
 
-/* Notes which predicates this member satisfies. */
+static void pass_predicate(const struct rules *rules, size_t number, uint64_t *passable)
+{
+	for (size_t i = 0; i < rules->words; i++)
+		passable[i] |= rules->by_predicate[number * rules->words + i];
+}
+
+/* Lets pass what this member satisfies the predicate of. */
 static int check_member(struct engine *engine, uint16_t name, const struct json_token *value)
 {
 	const struct rules *rules = engine->rules;
@@ -199,7 +180,7 @@ static int check_member(struct engine *engine, uint16_t name, const struct json_
 		if (predicate->name == name &&
 			glob_matches(predicate->pattern, strlen(predicate->pattern),
 				(const char *)text, len))
-			engine->held[i / 64] |= UINT64_C(1) << (i % 64);
+			pass_predicate(rules, i, set_of(engine, SET_PASSABLE));
 	}
 	return 0;
 }
@@ -230,8 +211,8 @@ static int look_at_members(struct engine *engine, uint32_t object, struct look *
 {
 	struct json_token *token = engine->tape.token;
 	*look = (struct look){0};
-	if (engine->rules->predicate_words > 0)
-		memset(engine->held, 0, engine->rules->predicate_words * sizeof(uint64_t));
+	memcpy(set_of(engine, SET_PASSABLE), engine->rules->unchecked,
+		engine->rules->words * sizeof(uint64_t));
 	uint32_t end = token[object].next;
 	for (uint32_t key = object + 1; key < end; key = token[key + 1].next) {
 		const struct json_token *value = &token[key + 1];
@@ -434,20 +415,22 @@ static int visit(struct engine *engine, uint32_t value, const uint64_t *above, u
 	uint64_t *set = set_of(engine, depth);
 	const struct json_token *token = &engine->tape.token[value];
 	bool is_object = token->type == JSON_OBJECT, allowed = true, replaced;
+	const uint64_t *passable = engine->rules->unchecked;
 	struct look look;
 	if (is_object) {
+		passable = set_of(engine, SET_PASSABLE);
 		int r = look_at_members(engine, value, &look);
 		if (r < 0)
 			return r;
 	}
-	complete_set(engine, above, set, is_object);
+	complete_set(engine->rules, above, passable, set);
 	if (is_object && (value == 0 || (look.event.any_is_text && look.has_data))) {
 		int r = judge_event(engine, value, &look, set, &allowed);
 		if (r < 0)
 			return r;
 		if (!allowed)
 			return FATE_REMOVED;
-		complete_set(engine, above, set, is_object);
+		complete_set(engine->rules, above, passable, set);
 	}
 	int fate = act_on(engine, value, set, &replaced);
 	if (fate != FATE_STAYS || replaced || (!is_object && token->type != JSON_ARRAY))

@@ -48,8 +48,6 @@ struct engine {
 	struct frame *frame;              /* [JSON_DEPTH_MAX + 1] */
 	uint64_t *sets;                   /* one set of positions for each frame, and scratch */
 	size_t sets_words;
-	uint64_t *held; /* predicates of the object that is being entered */
-	size_t held_words;
 	bool *rule_hit; /* by rule, for --explain; NULL: not recorded */
 
 	const uint8_t *payload;

@@ -70,6 +70,16 @@ static int add_names(struct rules *rules)
 	return 0;
 }
 
+static size_t steps_with_predicate(const struct policy_role *role)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < role->redact_count; i++) {
+		for (size_t j = 0; j < role->redact[i].path.count; j++)
+			count += role->redact[i].path.step[j].member != NULL ? 1 : 0;
+	}
+	return count;
+}
+
 static int allocate(struct rules *rules, size_t positions)
 {
 	size_t names = rules->names.count;
@@ -80,19 +90,20 @@ static int allocate(struct rules *rules, size_t positions)
 	rules->by_name = calloc(names * words, sizeof(uint64_t));
 	rules->deep = calloc(words, sizeof(uint64_t));
 	rules->stay = calloc(words, sizeof(uint64_t));
-	rules->checked = calloc(words, sizeof(uint64_t));
+	rules->unchecked = calloc(words, sizeof(uint64_t));
 	rules->accept = calloc(words, sizeof(uint64_t));
 	rules->rule_at = calloc(words * 64, sizeof(uint32_t));
-	rules->predicate_at = calloc(words * 64, sizeof(uint32_t));
-	rules->predicate = calloc(words * 64, sizeof(struct predicate));
+	rules->predicate = calloc(steps_with_predicate(rules->role) + 1, sizeof(struct predicate));
+	rules->by_predicate = calloc(
+		steps_with_predicate(rules->role) * words + 1, sizeof(uint64_t));
 	rules->is_member_of_predicate = calloc(names, sizeof(bool));
 	rules->mask = calloc(rules->role->redact_count + 1, sizeof(*rules->mask));
 	rules->cache = calloc(1, sizeof(*rules->cache) + CACHE_ENTRIES * words * sizeof(uint64_t));
 	bool complete = rules->by_name != NULL && rules->deep != NULL && rules->stay != NULL &&
-			rules->checked != NULL && rules->accept != NULL && rules->rule_at != NULL &&
-			rules->predicate_at != NULL && rules->predicate != NULL &&
-			rules->is_member_of_predicate != NULL && rules->mask != NULL &&
-			rules->cache != NULL;
+			rules->unchecked != NULL && rules->accept != NULL &&
+			rules->rule_at != NULL && rules->by_predicate != NULL &&
+			rules->predicate != NULL && rules->is_member_of_predicate != NULL &&
+			rules->mask != NULL && rules->cache != NULL;
 	return complete ? 0 : -ENOMEM;
 }
 
@@ -102,17 +113,17 @@ static uint16_t number_of(const struct rules *rules, const char *name)
 }
 
 /* Equal predicates share a number. */
-static uint32_t add_predicate(struct rules *rules, const struct path_step *step)
+static size_t add_predicate(struct rules *rules, const struct path_step *step)
 {
 	uint16_t name = number_of(rules, step->member);
 	for (size_t i = 0; i < rules->predicate_count; i++) {
 		if (rules->predicate[i].name == name &&
 			strcmp(rules->predicate[i].pattern, step->pattern) == 0)
-			return (uint32_t)i;
+			return i;
 	}
 	rules->is_member_of_predicate[name] = true;
 	rules->predicate[rules->predicate_count] = (struct predicate){name, step->pattern};
-	return (uint32_t)rules->predicate_count++;
+	return rules->predicate_count++;
 }
 
 static void add_step(struct rules *rules, const struct path_step *step, size_t position)
@@ -123,9 +134,23 @@ static void add_step(struct rules *rules, const struct path_step *step, size_t p
 		set_bit(rules->by_name + number_of(rules, step->name) * rules->words, position);
 	for (size_t i = 0; step->kind == PATH_ANY && i < rules->names.count; i++)
 		set_bit(rules->by_name + i * rules->words, position);
-	if (step->member != NULL) {
-		set_bit(rules->checked, position + 1);
-		rules->predicate_at[position + 1] = add_predicate(rules, step);
+	if (step->member != NULL)
+		set_bit(rules->by_predicate + add_predicate(rules, step) * rules->words,
+			position + 1);
+}
+
+/* What follows from the others. */
+static void finish_sets(struct rules *rules)
+{
+	uint64_t carry = 0;
+	for (size_t i = 0; i < rules->words; i++) {
+		uint64_t checked = 0;
+		for (size_t j = 0; j < rules->predicate_count; j++)
+			checked |= rules->by_predicate[j * rules->words + i];
+		rules->unchecked[i] = ~checked;
+		uint64_t behind_deep = rules->deep[i] << 1 | carry;
+		carry = rules->deep[i] >> 63;
+		rules->stay[i] |= rules->deep[i] | (behind_deep & ~checked);
 	}
 }
 
@@ -144,9 +169,7 @@ static void add_rules(struct rules *rules)
 			set_bit(rules->stay, position);
 		rules->rule_at[position++] = (uint32_t)i;
 	}
-	for (size_t i = 0; i < rules->words; i++)
-		rules->stay[i] |= rules->deep[i];
-	rules->predicate_words = (rules->predicate_count + 63) / 64;
+	finish_sets(rules);
 }
 
 static int add_masks(struct rules *rules)
@@ -197,10 +220,10 @@ void rules_free(struct rules *rules)
 	free(rules->by_name);
 	free(rules->deep);
 	free(rules->stay);
-	free(rules->checked);
+	free(rules->unchecked);
 	free(rules->accept);
 	free(rules->rule_at);
-	free(rules->predicate_at);
+	free(rules->by_predicate);
 	free(rules->predicate);
 	free(rules->is_member_of_predicate);
 	free(rules->cache);

@@ -11,8 +11,11 @@
  *	                elements of arrays: only `*`
  *	deep            positions whose step is `**`: it stays where it is at any depth, and
  *	                matches no depth too
- *	stay            those, and the end of a path whose action works on every text within
- *	checked         positions that are reached only where a predicate holds
+ *	stay            positions that what lies within a value keeps: those, what follows a `**`
+ *	                without a predicate, and the end of a path whose action works on every
+ *	                text within
+ *	unchecked       positions that are reached anywhere; the others (by_predicate[number]) only
+ *	                at objects where their predicate holds
  *	accept          positions behind the last step: the value is a target of rule_at[position]
  *
  * Which rules begin at an event, and whether the role may see it, depends on its kind alone and is
@@ -46,13 +49,13 @@ struct rules {
 	struct projection_key key;
 	struct names names;
 
-	size_t words;                             /* 64 positions each */
-	uint64_t *by_name;                        /* [names.count][words] */
-	uint64_t *deep, *stay, *checked, *accept; /* [words] */
-	uint32_t *rule_at;                        /* by position; for those in `accept` */
-	uint32_t *predicate_at;                   /* by position; for those in `checked` */
+	size_t words;                               /* 64 positions each */
+	uint64_t *by_name;                          /* [names.count][words] */
+	uint64_t *deep, *stay, *unchecked, *accept; /* [words] */
+	uint32_t *rule_at;                          /* by position; for those in `accept` */
 	struct predicate *predicate;
-	size_t predicate_count, predicate_words;
+	size_t predicate_count;
+	uint64_t *by_predicate;       /* [predicate_count][words] */
 	bool *is_member_of_predicate; /* by name */
 
 	struct buf *mask; /* by rule: what stands instead, as JSON */

@@ -67,15 +67,30 @@ static bool is_low_surrogate(int32_t unit)
 	return unit >= 0xdc00 && unit <= 0xdfff;
 }
 
+static bool is_simple_escape(uint8_t letter)
+{
+	switch (letter) {
+	case '"':
+	case '\\':
+	case '/':
+	case 'b':
+	case 'f':
+	case 'n':
+	case 'r':
+	case 't':
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* At a backslash; returns what comes after the escape, a pair of surrogates taken as one. */
 static const uint8_t *scan_escape(const uint8_t *p, const uint8_t *end, struct failure *failure)
 {
 	if (end - p < 2)
 		return fail(failure, end, "ends within a string");
 	if (p[1] != 'u') {
-		if (p[1] == '\0' || strchr("\"\\/bfnrt", p[1]) == NULL)
-			return fail(failure, p, "unknown escape");
-		return p + 2;
+		return is_simple_escape(p[1]) ? p + 2 : fail(failure, p, "unknown escape");
 	}
 	int32_t unit = hex4(p + 2, end);
 	if (unit < 0)
