@@ -97,5 +97,6 @@ size_t json_unescape(const uint8_t *quoted, size_t len, uint8_t *out);
 
 struct buf;
 
-/* Appends a text (UTF-8) as a JSON string with its quotes. 0 or the -errno of the buffer. */
+/* Appends a text (UTF-8; NULL if empty) as a JSON string with its quotes. 0 or the -errno of the
+ * buffer. */
 _must_check_ int json_append_quoted(struct buf *buf, const char *text, size_t len);

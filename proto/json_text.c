@@ -96,6 +96,8 @@ static int append_escaped(struct buf *buf, uint8_t byte)
 
 int json_append_quoted(struct buf *buf, const char *text, size_t len)
 {
+	if (len == 0)
+		return buf_append_str(buf, "\"\""); /* `text` may be NULL */
 	const uint8_t *p = (const uint8_t *)text, *end = p + len;
 	size_t before = buf->len;
 	int r = buf_append(buf, "\"", 1);
