@@ -398,6 +398,11 @@ void publisher_on_turn(struct publisher *publisher)
 		publisher_fail_unavailable(publisher, r);
 		return;
 	}
+	if (publisher->server->is_read_only && publisher->replies.waiting_acks > 0) {
+		/* Written, and not known to be on the disk: neither ACK nor NACK would be true. */
+		publisher_fail_unavailable(publisher, -EROFS);
+		return;
+	}
 	if (publisher->held.len > 0 && !reply_queue_is_full(&publisher->replies)) {
 		/* Handled in place: its fields borrow from `held`. */
 		if (publisher_handle(publisher, publisher->held.data, publisher->held.len) == HOLD)

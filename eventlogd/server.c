@@ -89,6 +89,7 @@ static void refuse_dropped(struct server *server, enum event_log_result result)
 		publisher_on_dropped(p, server->progress.written, code, text);
 	}
 	server->last_ticket = server->progress.written;
+	server->is_read_only = result == EVENT_LOG_READ_ONLY;
 }
 
 static void visit_publishers(struct server *server)
@@ -151,7 +152,8 @@ static void server_on_turn(uv_check_t *handle)
 	server->last_commit = result;
 	visit_publishers(server);
 	visit_subscribers(server);
-	if (server->phase == SERVER_DRAINING && server->progress.acked >= server->last_ticket)
+	bool is_drained = server->is_read_only || server->progress.acked >= server->last_ticket;
+	if (server->phase == SERVER_DRAINING && is_drained)
 		say_shutting_down(server);
 }
 

@@ -58,6 +58,7 @@ struct server {
 	struct event_log_progress progress; /* as of the last turn */
 	uint64_t last_ticket;               /* the newest that was staged */
 	enum server_stop_phase phase;
+	bool is_read_only; /* the disk failed: what is not acknowledged by now never is */
 
 	/* One at a time is in use: a callback works on one frame. */
 	struct message_decoder decoder;
