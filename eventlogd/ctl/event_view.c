@@ -76,9 +76,12 @@ static int format_json(const struct event_view *view, const struct record *recor
 	const struct cursor cursor = {view->log, record->epoch, record->sequence};
 	char text[CURSOR_TEXT_BYTES + 1];
 	cursor_format(&cursor, text);
-	int r = buf_printf(out,
-		"{\"cursor\":\"%s\",\"sequence\":%" PRIu64 ",\"worker_id\":\"%.*s\",\"kind\":",
-		text, record->sequence, (int)record->worker_len, record->worker);
+	int r = buf_printf(out, "{\"cursor\":\"%s\",\"sequence\":%" PRIu64 ",\"worker_id\":", text,
+		record->sequence);
+	if (r == 0)
+		r = json_append_quoted(out, record->worker, record->worker_len);
+	if (r == 0)
+		r = buf_append_str(out, ",\"kind\":");
 	if (r == 0)
 		r = json_append_quoted(out, record->kind, record->kind_len);
 	if (r == 0)

@@ -65,6 +65,16 @@ int terminal_append(
 	return r;
 }
 
+void terminal_copy(char *out, size_t out_size, const char *text, size_t len)
+{
+	_cleanup_buf_ struct buf escaped = {0};
+	/* A character has at most four bytes and the mark of what is missing three. */
+	size_t columns = (out_size - 1) / 4;
+	out[0] = '\0';
+	if (terminal_append(&escaped, text, len, columns, NULL) == 0 && escaped.len > 0)
+		snprintf(out, out_size, "%.*s", (int)escaped.len, (const char *)escaped.data);
+}
+
 struct scan {
 	const uint8_t *at, *end;
 	struct buf *out;

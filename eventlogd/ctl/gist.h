@@ -20,6 +20,9 @@
 _must_check_ int terminal_append(
 	struct buf *out, const void *text, size_t len, size_t max_columns, size_t *columns);
 
+/* Copies a text of a peer's into `out`, escaped and cut to fit, NUL-terminated. */
+void terminal_copy(char *out, size_t out_size, const char *text, size_t len);
+
 /*
  * Appends the gist of a JSON object: the scalars in it as key=value, in their order, without its
  * kind. Strings stay escaped as JSON has them. 0 or -ENOMEM.

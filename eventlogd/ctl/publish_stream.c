@@ -11,6 +11,7 @@
 
 #include "eventlogd/ctl/connection.h"
 #include "eventlogd/ctl/feeder.h"
+#include "eventlogd/ctl/gist.h"
 #include "eventlogd/ctl/outbox.h"
 #include "eventlogd/ctl/progress.h"
 #include "proto/base/clock.h"
@@ -326,7 +327,7 @@ static void copy_text(const msgpack_object *field, char *out, size_t out_size)
 	size_t len;
 	if (!field_text(field, &text, &len, ERROR_TEXT_BYTES_MAX))
 		len = 0;
-	snprintf(out, out_size, "%.*s", (int)len, len > 0 ? text : "");
+	terminal_copy(out, out_size, len > 0 ? text : "", len);
 }
 
 static void stream_on_nack(struct stream *stream, const struct message *message)
@@ -340,7 +341,7 @@ static void stream_on_nack(struct stream *stream, const struct message *message)
 	if (!field_u64(&message->field[0], &request_id) ||
 		(batch = outbox_match(&stream->outbox, request_id)) == NULL)
 		return; /* of a batch that is being sent again */
-	char code[64], text[ERROR_TEXT_BYTES_MAX + 1];
+	char code[128], text[2 * ERROR_TEXT_BYTES_MAX];
 	copy_text(&message->field[1], code, sizeof(code));
 	copy_text(&message->field[2], text, sizeof(text));
 	if (code_is_one_of(code, of_one_event) && field_u64(&message->field[3], &index) &&
@@ -354,7 +355,7 @@ static void stream_on_nack(struct stream *stream, const struct message *message)
 
 static void stream_on_error(struct stream *stream, const struct message *message)
 {
-	char code[64], text[ERROR_TEXT_BYTES_MAX + 1];
+	char code[128], text[2 * ERROR_TEXT_BYTES_MAX];
 	copy_text(&message->field[1], code, sizeof(code));
 	copy_text(&message->field[2], text, sizeof(text));
 	if (strcmp(code, "shutting_down") != 0 && strcmp(code, "unavailable") != 0)

@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "eventlogd/ctl/connection.h"
+#include "eventlogd/ctl/gist.h"
 #include "eventlogd/ctl/verb.h"
 #include "proto/limits.h"
 
@@ -54,9 +55,9 @@ static void asking_on_message(struct connection *connection, const struct messag
 		else
 			asking_end(asking, EXIT_FAILED, "the reply can't be understood");
 	} else if (message->type == MESSAGE_ERROR) {
-		char why[ERROR_TEXT_BYTES_MAX + 1] = "refused";
+		char why[2 * ERROR_TEXT_BYTES_MAX] = "refused";
 		if (field_text(&message->field[2], &text, &len, ERROR_TEXT_BYTES_MAX))
-			snprintf(why, sizeof(why), "%.*s", (int)len, text);
+			terminal_copy(why, sizeof(why), text, len);
 		asking_end(asking, EXIT_FAILED, why);
 	}
 }

@@ -9,6 +9,7 @@
 
 #include "eventlogd/ctl/connection.h"
 #include "eventlogd/ctl/event_view.h"
+#include "eventlogd/ctl/gist.h"
 #include "eventlogd/ctl/last_lines.h"
 #include "eventlogd/ctl/tail_start.h"
 #include "eventlogd/ctl/verb.h"
@@ -254,9 +255,10 @@ static void tail_on_gap(struct tail *tail, const struct message *message)
 	uint64_t first, last;
 	const char *reason;
 	size_t len;
-	char text[32];
+	char text[ID_BYTES_MAX + 1];
 	if (!field_u64(&message->field[0], &first) || !field_u64(&message->field[1], &last) ||
-		!field_text(&message->field[2], &reason, &len, sizeof(text) - 1)) {
+		!field_text(&message->field[2], &reason, &len, ID_BYTES_MAX) ||
+		!id_is_valid(reason, len)) {
 		tail_fail_malformed(tail);
 		return;
 	}
@@ -288,14 +290,15 @@ static void tail_on_error(struct tail *tail, const struct message *message)
 		      (code_len == 11 && memcmp(code, "unavailable", 11) == 0);
 	if (passes && tail->options->follow)
 		return; /* the connection ends now, and is made again */
-	char what[NAME_BYTES_MAX + 1], why[ERROR_TEXT_BYTES_MAX + 64];
-	snprintf(what, sizeof(what), "%.*s", (int)code_len, code);
+	char what[128], why[2 * ERROR_TEXT_BYTES_MAX + 2 * CURSOR_TEXT_BYTES];
+	terminal_copy(what, sizeof(what), code, code_len);
+	terminal_copy(why, 2 * ERROR_TEXT_BYTES_MAX, text, text_len);
 	const msgpack_object *value = field_map_get(&message->field[3], "oldest");
-	if (value != NULL && field_text(value, &oldest, &oldest_len, CURSOR_TEXT_BYTES))
-		snprintf(why, sizeof(why), "%.*s (oldest: %.*s)", (int)text_len, text,
+	struct cursor cursor;
+	if (value != NULL && field_text(value, &oldest, &oldest_len, CURSOR_TEXT_BYTES) &&
+		cursor_parse(oldest, oldest_len, &cursor))
+		snprintf(why + strlen(why), sizeof(why) - strlen(why), " (oldest: %.*s)",
 			(int)oldest_len, oldest);
-	else
-		snprintf(why, sizeof(why), "%.*s", (int)text_len, text);
 	tail_fail(tail, what, why);
 }
 

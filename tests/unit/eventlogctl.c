@@ -232,6 +232,18 @@ static void nothing_reaches_the_terminal_unescaped(void **state)
 	}
 }
 
+static void copies_are_escaped_and_cut(void **state)
+{
+	(void)state;
+	char out[41];
+	terminal_copy(out, sizeof(out), "a\033b", 3);
+	assert_string_equal(out, "a\\u{1b}b");
+	terminal_copy(out, sizeof(out), "\360\237\231\202\360\237\231\202xxxxxxxxxxxx", 20);
+	assert_string_equal(out, "\360\237\231\202\360\237\231\202xxxxxxx…");
+	terminal_copy(out, sizeof(out), "", 0);
+	assert_string_equal(out, "");
+}
+
 static void last_lines_are_the_last_in_order(void **state)
 {
 	(void)state;
@@ -282,6 +294,7 @@ int main(void)
 		cmocka_unit_test(gist_is_the_scalars_without_the_kind),
 		cmocka_unit_test(gist_of_broken_bytes_ends),
 		cmocka_unit_test(nothing_reaches_the_terminal_unescaped),
+		cmocka_unit_test(copies_are_escaped_and_cut),
 		cmocka_unit_test(last_lines_are_the_last_in_order),
 		cmocka_unit_test(progress_tells_share_rate_and_time_left),
 	};
