@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -256,3 +257,31 @@ def test_a_second_hello_and_no_hello_break_the_protocol(server):
         p.send(HELLO, 2, "from the future")
         p.expect_error("protocol_error")
         p.expect_closed()
+
+
+def test_failed_sync_makes_the_log_read_only_and_loses_nothing_acknowledged(bin_dir):
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace to make fdatasync fail")
+    server = Eventlogd(bin_dir, {"durability": "durable"})
+    server.start(prefix=["strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e",
+                         "inject=fdatasync:error=EIO:when=20+"])
+    with server:
+        p, acked, reply = server.publisher(), 0, [ACK]
+        try:
+            while reply[0] == ACK:
+                reply = p.publish("w", [event(str(acked))])
+                acked += reply[0] == ACK
+                assert acked < 100
+        except AssertionError as refused:
+            assert "unavailable" in str(refused)
+        with server.publisher() as other:
+            assert other.nacked("w", [event()])[0] == "read_only"
+        with server.reader() as r:
+            assert r.status()["read_only"] is True
+            r.subscribe(["oldest"], follow=False)
+            assert len(r.until_caught_up()) == acked > 0
+        server.stop(expected=1)
+        server.start()
+        with server.reader() as r:
+            r.subscribe(["oldest"], follow=False)
+            assert len(r.until_caught_up()) >= acked

@@ -41,7 +41,7 @@ class Eventlogd:
         self.config_path.write_text(json.dumps(self.config, indent=1))
 
     def __enter__(self):
-        return self.start()
+        return self if self.process else self.start()
 
     def __exit__(self, *_):
         for process in self._beside:
@@ -52,8 +52,8 @@ class Eventlogd:
         if self._temporary:
             self._temporary.cleanup()
 
-    def spawn(self, **options):
-        """Starts it without waiting until it is ready."""
+    def spawn(self, prefix=(), **options):
+        """Starts it without waiting until it is ready; `prefix` is a program that runs it."""
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         path = str(self.dir / "notify")
         if os.path.exists(path):
@@ -65,7 +65,7 @@ class Eventlogd:
         environment.pop("JOURNAL_STREAM", None)
         with open(self.stderr_path, "ab") as stderr:
             self.process = subprocess.Popen(
-                [self.bin_dir / "eventlogd", "--config", self.config_path], stderr=stderr,
+                [*prefix, self.bin_dir / "eventlogd", "--config", self.config_path], stderr=stderr,
                 env=environment, **options)
         return self
 
@@ -89,10 +89,10 @@ class Eventlogd:
     def stderr(self):
         return self.stderr_path.read_text(errors="replace")
 
-    def stop(self):
-        """In order; the exit code."""
+    def stop(self, expected=0):
+        """In order."""
         if self.process is None:
-            return None
+            return
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -103,8 +103,7 @@ class Eventlogd:
             raise AssertionError("eventlogd did not stop:\n" + self.stderr()) from None
         self._notify.close()
         self.process = None
-        assert code == 0, f"eventlogd ended with {code}:\n{self.stderr()}"
-        return code
+        assert code == expected, f"eventlogd ended with {code}:\n{self.stderr()}"
 
     def kill(self):
         self.process.kill()
