@@ -154,8 +154,11 @@ static int judge_cursor(struct reader *reader, const struct cursor *cursor)
 	const struct log_view *view = reader->view;
 	struct cursor ours;
 	log_view_cursor(view, cursor->sequence, &ours);
-	if (cursor->log != ours.log || cursor->epoch != ours.epoch ||
-		cursor->sequence > view->visible_seq)
+	/* Before the first record is the same place in every epoch. */
+	bool is_epoch_right = cursor->sequence == 0
+				      ? cursor->epoch != 0 && cursor->epoch <= view->epoch
+				      : cursor->epoch == ours.epoch;
+	if (cursor->log != ours.log || !is_epoch_right || cursor->sequence > view->visible_seq)
 		return READER_CURSOR_UNKNOWN;
 	return READER_OPENED;
 }

@@ -43,6 +43,12 @@ static bool sync_is_due(const struct syncer *syncer, uint64_t now_ns)
 	return false;
 }
 
+/* Tickets that came meanwhile and brought no bytes have nothing to wait for. */
+static void set_synced(struct syncer *syncer, const struct sync_mark *mark)
+{
+	syncer->synced = syncer->written.bytes == mark->bytes ? syncer->written : *mark;
+}
+
 /* The jobs. Each is entered and left with the mutex held, and gives it up in between. */
 
 static void run_sync(struct syncer *syncer)
@@ -57,7 +63,7 @@ static void run_sync(struct syncer *syncer)
 		set_error(syncer, r);
 		return;
 	}
-	syncer->synced = mark;
+	set_synced(syncer, &mark);
 	syncer->sync_count++;
 	/* What was written meanwhile has waited since then at most. */
 	syncer->dirty_since_ns = start_ns;
@@ -113,7 +119,7 @@ static void run_roll(struct syncer *syncer)
 	pthread_mutex_lock(&syncer->mutex);
 	set_error(syncer, r);
 	if (old_is_synced) {
-		syncer->synced = mark;
+		set_synced(syncer, &mark);
 		syncer->sync_count++;
 	}
 	if (r == 0)
@@ -209,7 +215,7 @@ static void run_removals(struct syncer *syncer)
 	set_error(syncer, r);
 	syncer->is_removing = false;
 	if (sync_error == 0 && fd >= 0)
-		syncer->synced = mark;
+		set_synced(syncer, &mark);
 }
 
 /* Runs one job if there is one. */
