@@ -105,9 +105,22 @@ static ssize_t on_pwritev(
 	return error;
 }
 
+static void wait_while_held(struct fault_ops *faults)
+{
+	pthread_mutex_lock(&faults->mutex);
+	while (faults->holds_syncs) {
+		faults->sync_is_held = true;
+		pthread_cond_broadcast(&faults->changed);
+		pthread_cond_wait(&faults->changed, &faults->mutex);
+	}
+	faults->sync_is_held = false;
+	pthread_mutex_unlock(&faults->mutex);
+}
+
 static int on_fdatasync(void *owner, int fd)
 {
 	int error;
+	wait_while_held(owner);
 	return strikes(owner, FAULT_FDATASYNC, &error) ? error : SYSTEM.fdatasync(NULL, fd);
 }
 
@@ -164,6 +177,7 @@ void fault_ops_init(struct fault_ops *faults)
 {
 	*faults = (struct fault_ops){.free_bytes = UINT64_MAX};
 	pthread_mutex_init(&faults->mutex, NULL);
+	pthread_cond_init(&faults->changed, NULL);
 	faults->ops = (struct file_ops){
 		.prepare_directory = on_prepare,
 		.list = on_list,
@@ -186,6 +200,7 @@ void fault_ops_init(struct fault_ops *faults)
 
 void fault_ops_free(struct fault_ops *faults)
 {
+	pthread_cond_destroy(&faults->changed);
 	pthread_mutex_destroy(&faults->mutex);
 }
 
@@ -205,6 +220,32 @@ void fault_ops_clear(struct fault_ops *faults)
 {
 	pthread_mutex_lock(&faults->mutex);
 	faults->op = FAULT_NONE;
+	pthread_mutex_unlock(&faults->mutex);
+}
+
+static void set_hold(struct fault_ops *faults, bool holds)
+{
+	pthread_mutex_lock(&faults->mutex);
+	faults->holds_syncs = holds;
+	pthread_cond_broadcast(&faults->changed);
+	pthread_mutex_unlock(&faults->mutex);
+}
+
+void fault_ops_hold_syncs(struct fault_ops *faults)
+{
+	set_hold(faults, true);
+}
+
+void fault_ops_release_syncs(struct fault_ops *faults)
+{
+	set_hold(faults, false);
+}
+
+void fault_ops_await_held(struct fault_ops *faults)
+{
+	pthread_mutex_lock(&faults->mutex);
+	while (!faults->sync_is_held)
+		pthread_cond_wait(&faults->changed, &faults->mutex);
 	pthread_mutex_unlock(&faults->mutex);
 }
 

@@ -39,6 +39,8 @@ struct fault_ops {
 	uint64_t free_bytes;                /* what free_bytes answers; UINT64_MAX: the system's */
 	unsigned int calls[FAULT_OP_COUNT]; /* since fault_ops_init() */
 	unsigned int failed;                /* since the rule was set */
+	pthread_cond_t changed;
+	bool holds_syncs, sync_is_held;
 };
 
 void fault_ops_init(struct fault_ops *faults);
@@ -46,5 +48,10 @@ void fault_ops_free(struct fault_ops *faults);
 void fault_ops_set(
 	struct fault_ops *faults, enum fault_op op, int error, unsigned int after, bool is_sticky);
 void fault_ops_clear(struct fault_ops *faults);
+
+/* Keeps the next fdatasync from coming back until it is released. */
+void fault_ops_hold_syncs(struct fault_ops *faults);
+void fault_ops_await_held(struct fault_ops *faults); /* until there is one */
+void fault_ops_release_syncs(struct fault_ops *faults);
 unsigned int fault_ops_calls(struct fault_ops *faults, enum fault_op op);
 const char *fault_op_name(enum fault_op op);

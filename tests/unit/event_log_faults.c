@@ -201,6 +201,38 @@ static void a_refused_numbered_batch_can_be_sent_again(void **state)
 	assert_int_equal(f->log.staged.skipped, 0);
 }
 
+static void repetitions_during_a_sync_are_acknowledged_with_it(void **state)
+{
+	struct fault_fixture *f = *state;
+	f->log.config.durability = DURABILITY_DURABLE;
+	log_fixture_open(&f->log);
+	struct event_log_event event = {.payload = (const uint8_t *)"{}", .payload_len = 2};
+	struct event_log_batch batch = {
+		.worker = "w",
+		.worker_len = 1,
+		.has_producer_seq = true,
+		.producer = 42,
+		.producer_seq = 1,
+		.events = &event,
+		.event_count = 1,
+	};
+	struct event_log_staged *staged = &f->log.staged;
+	struct event_log *log = f->log.log;
+	fault_ops_hold_syncs(&f->faults);
+	assert_int_equal(event_log_stage(log, &batch, f->log.wall_ns, staged), EVENT_LOG_OK);
+	assert_int_equal(event_log_commit(log, f->log.wall_ns), EVENT_LOG_OK);
+	fault_ops_await_held(&f->faults);
+	assert_int_equal(event_log_stage(log, &batch, f->log.wall_ns, staged), EVENT_LOG_OK);
+	assert_int_equal(staged->skipped, 1);
+	assert_int_equal(event_log_commit(log, f->log.wall_ns), EVENT_LOG_OK);
+	struct event_log_progress progress;
+	event_log_progress(log, &progress);
+	assert_int_equal(progress.acked, 0);
+	assert_int_equal(progress.visible_seq, 0);
+	fault_ops_release_syncs(&f->faults);
+	assert_int_equal(log_fixture_settle(&f->log), EVENT_LOG_OK);
+}
+
 static void a_failed_sync_poisons_the_log_for_good(void **state)
 {
 	struct fault_fixture *f = *state;
@@ -306,6 +338,7 @@ int main(void)
 		FAULT_TEST(a_short_write_goes_on_at_the_same_place),
 		FAULT_TEST(half_a_refused_write_never_becomes_a_record),
 		FAULT_TEST(a_refused_numbered_batch_can_be_sent_again),
+		FAULT_TEST(repetitions_during_a_sync_are_acknowledged_with_it),
 		FAULT_TEST(a_failed_sync_poisons_the_log_for_good),
 		FAULT_TEST(a_roll_that_can_not_be_synced_poisons),
 		FAULT_TEST(whatever_fails_nothing_acknowledged_is_lost),

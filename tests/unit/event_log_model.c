@@ -287,8 +287,9 @@ static int expect_of_cursor(
 {
 	if (cursor->log != ours->log || cursor->sequence > m->count)
 		return READER_CURSOR_UNKNOWN;
-	uint16_t epoch = cursor->sequence == 0 ? 1 : m->events[cursor->sequence].epoch;
-	if (cursor->epoch != epoch)
+	bool is_right = cursor->sequence == 0 ? cursor->epoch >= 1 && cursor->epoch <= m->epoch
+					      : cursor->epoch == m->events[cursor->sequence].epoch;
+	if (!is_right)
 		return READER_CURSOR_UNKNOWN;
 	if (!is_known(m, worker))
 		return READER_WORKER_NOT_FOUND;

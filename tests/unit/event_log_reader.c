@@ -131,6 +131,20 @@ static void cursors_of_nowhere_are_unknown(void **state)
 	assert_int_equal(try_open(f, "nobody", &good, NULL), READER_WORKER_NOT_FOUND);
 }
 
+static void before_the_first_record_is_a_place_in_every_epoch(void **state)
+{
+	struct log_fixture *f = *state;
+	char text[TEXT_BYTES];
+	struct reader_start start = from_cursor(f, 0);
+	for (int i = 0; i < 3; i++) {
+		log_fixture_kill(f);
+		log_fixture_open(f);
+	}
+	append(f, "w", false, 10);
+	read_from(f, NULL, &start, text);
+	assert_string_equal(text, "1");
+}
+
 static void keyframe_starts_at_the_newest_one(void **state)
 {
 	struct log_fixture *f = *state;
@@ -406,6 +420,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		LOG_TEST(a_cursor_gives_exactly_what_is_after_it),
 		LOG_TEST(cursors_of_nowhere_are_unknown),
+		LOG_TEST(before_the_first_record_is_a_place_in_every_epoch),
 		LOG_TEST(keyframe_starts_at_the_newest_one),
 		LOG_TEST(newest_gives_only_what_comes),
 		LOG_TEST(a_worker_that_comes_later_can_be_waited_for),
