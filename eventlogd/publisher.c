@@ -29,6 +29,8 @@ enum pause_reason {
 
 struct publisher {
 	LIST_ENTRY(publisher) link;
+	LIST_ENTRY(publisher) busy_link; /* while is_busy */
+	bool is_busy;
 	struct server *server;
 	struct channel channel;
 	struct peer_credentials peer;
@@ -44,11 +46,28 @@ struct publisher {
 	struct buf held; /* one frame that could not be handled yet */
 };
 
+/* It has something for the next turn: a reply that waits, or a frame. */
+static void publisher_set_busy(struct publisher *publisher)
+{
+	if (!publisher->is_busy)
+		LIST_INSERT_HEAD(&publisher->server->busy_publishers, publisher, busy_link);
+	publisher->is_busy = true;
+	server_turn_soon(publisher->server);
+}
+
+static void publisher_set_idle(struct publisher *publisher)
+{
+	if (publisher->is_busy)
+		LIST_REMOVE(publisher, busy_link);
+	publisher->is_busy = false;
+}
+
 static void publisher_free(struct channel *channel)
 {
 	struct publisher *publisher = channel->owner;
 	struct server *server = publisher->server;
 	LIST_REMOVE(publisher, link);
+	publisher_set_idle(publisher);
 	quota_disconnect(publisher->quota);
 	reply_queue_free(&publisher->replies);
 	buf_free(&publisher->held);
@@ -111,7 +130,7 @@ static void publisher_push(struct publisher *publisher, const struct reply *repl
 		publisher->server->counters.publishers_paused++;
 		publisher_pause(publisher, PAUSE_REPLIES);
 	}
-	server_turn_soon(publisher->server);
+	publisher_set_busy(publisher);
 }
 
 static void publisher_refuse(
@@ -338,12 +357,12 @@ static void publisher_on_frame(struct channel *channel, const uint8_t *body, siz
 		return;
 	}
 	publisher_pause(publisher, PAUSE_HELD);
+	publisher_set_busy(publisher);
 }
 
 static void publisher_on_drained(struct channel *channel)
 {
-	struct publisher *publisher = channel->owner;
-	server_turn_soon(publisher->server);
+	publisher_set_busy(channel->owner);
 }
 
 void publisher_drop(struct publisher *publisher)
@@ -389,10 +408,8 @@ static int publisher_send_due(struct publisher *publisher)
 	return r;
 }
 
-void publisher_on_turn(struct publisher *publisher)
+static void publisher_take_turn(struct publisher *publisher)
 {
-	if (publisher->is_closing)
-		return;
 	int r = publisher_send_due(publisher);
 	if (r < 0) {
 		publisher_fail_unavailable(publisher, r);
@@ -414,6 +431,15 @@ void publisher_on_turn(struct publisher *publisher)
 		publisher_resume(publisher, PAUSE_REPLIES);
 }
 
+void publisher_on_turn(struct publisher *publisher)
+{
+	if (!publisher->is_closing)
+		publisher_take_turn(publisher);
+	if (publisher->is_closing || (publisher->replies.count == 0 && publisher->held.len == 0 &&
+					     !(publisher->paused & PAUSE_REPLIES)))
+		publisher_set_idle(publisher);
+}
+
 void publisher_on_dropped(
 	struct publisher *publisher, uint64_t ticket, const char *code, const char *text)
 {
@@ -432,6 +458,11 @@ void publisher_stop_reading(struct publisher *publisher)
 struct publisher *publisher_next(struct publisher *publisher)
 {
 	return LIST_NEXT(publisher, link);
+}
+
+struct publisher *publisher_next_busy(struct publisher *publisher)
+{
+	return LIST_NEXT(publisher, busy_link);
 }
 
 bool publisher_is_overdue(const struct publisher *publisher, uint64_t now_ns)

@@ -15,7 +15,7 @@
 /* Takes the descriptor. The publisher frees itself when the connection ends. */
 void publisher_open(struct server *server, int fd, const struct peer_credentials *peer);
 
-/* Once a turn: sends what is due, stages what had to wait. */
+/* Once a turn, of the busy ones: sends what is due, stages what had to wait. */
 void publisher_on_turn(struct publisher *publisher);
 /* The log dropped every ticket above this one. */
 void publisher_on_dropped(
@@ -29,5 +29,6 @@ void publisher_close(struct publisher *publisher, const char *code, const char *
 void publisher_drop(struct publisher *publisher);
 
 struct publisher *publisher_next(struct publisher *publisher);
+struct publisher *publisher_next_busy(struct publisher *publisher);
 /* Says nothing for too long before HELLO. */
 bool publisher_is_overdue(const struct publisher *publisher, uint64_t now_ns);

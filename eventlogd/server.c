@@ -84,8 +84,8 @@ static void refuse_dropped(struct server *server, enum event_log_result result)
 	if (result != server->last_commit)
 		journal(LOG_CRIT, "%s: %s; publishers are refused, readers go on", code, text);
 	struct publisher *next;
-	for (struct publisher *p = LIST_FIRST(&server->publishers); p != NULL; p = next) {
-		next = publisher_next(p);
+	for (struct publisher *p = LIST_FIRST(&server->busy_publishers); p != NULL; p = next) {
+		next = publisher_next_busy(p);
 		publisher_on_dropped(p, server->progress.written, code, text);
 	}
 	server->last_ticket = server->progress.written;
@@ -95,8 +95,8 @@ static void refuse_dropped(struct server *server, enum event_log_result result)
 static void visit_publishers(struct server *server)
 {
 	struct publisher *next;
-	for (struct publisher *p = LIST_FIRST(&server->publishers); p != NULL; p = next) {
-		next = publisher_next(p);
+	for (struct publisher *p = LIST_FIRST(&server->busy_publishers); p != NULL; p = next) {
+		next = publisher_next_busy(p);
 		publisher_on_turn(p);
 	}
 }
@@ -232,6 +232,7 @@ int server_open(struct server *server, struct daemon *daemon, const struct confi
 			.bytes_per_second = config->quotas.bytes_per_second,
 			.bytes_at_once = FRAME_BYTES(config->max_event_bytes)}};
 	LIST_INIT(&server->publishers);
+	LIST_INIT(&server->busy_publishers);
 	LIST_INIT(&server->subscribers);
 	struct journal_limit limit = {.interval_ns = LOG_LINES_NS, .burst = LOG_LINES_BURST};
 	server->accept_log = server->peer_log = server->damage_log = limit;

@@ -51,6 +51,7 @@ struct server {
 	struct log_view *view;
 
 	struct publisher_list publishers;
+	struct publisher_list busy_publishers; /* those with something for the next turn */
 	struct subscriber_list subscribers;
 	unsigned int publisher_count, subscriber_count;
 	struct quotas quotas;
