@@ -357,10 +357,8 @@ static void apply_batch(struct event_log *log, const struct staged_batch *batch)
 
 static void tell_syncer(struct event_log *log)
 {
-	/* Nothing but tickets: there is nothing to wait for. */
-	if (log->synced.bytes == log->written.bytes)
+	if (syncer_written(&log->syncer, &log->written))
 		log->synced = log->written;
-	syncer_written(&log->syncer, &log->written);
 	if (log->config.durability != DURABILITY_DURABLE)
 		log->view.visible_seq = log->written.seq;
 	log->last_append_ns = clock_monotonic_ns();

@@ -360,11 +360,13 @@ struct log_view *event_log_view(struct event_log *log)
 
 void event_log_progress(const struct event_log *log, struct event_log_progress *out)
 {
-	bool durable = log->config.durability == DURABILITY_DURABLE;
+	bool is_durable = log->config.durability == DURABILITY_DURABLE;
+	uint64_t acked = is_durable ? log->synced.ticket : log->written.ticket;
 	*out = (struct event_log_progress){
-		.written = log->written.ticket,
+		/* What a poisoned log has not acknowledged by now, it never will. */
+		.written = log->is_read_only ? acked : log->written.ticket,
 		.synced = log->synced.ticket,
-		.acked = durable ? log->synced.ticket : log->written.ticket,
+		.acked = acked,
 		.visible_seq = log->view.visible_seq,
 	};
 }

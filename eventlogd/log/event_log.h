@@ -14,7 +14,8 @@
  * in order, so a publisher's reply is due when `progress.acked >= ticket`. When a commit answers
  * EVENT_LOG_NO_SPACE or EVENT_LOG_READ_ONLY, every ticket above `progress.written` has been dropped
  * and never comes back: answer those publishers with NACK. Sequences of dropped batches are given
- * out again; nobody has seen them.
+ * out again; nobody has seen them. (A log that is read-only tells `acked` as `written`: what was
+ * written and could not be synced may or may not be there after the restart.)
  *
  * Bounds: staged_bytes_max in memory (EVENT_LOG_BUSY beyond, nothing staged: stop reading
  * publishers until the next wake); a batch never takes more than one segment's room

@@ -98,6 +98,9 @@ static bool choose_log_id(struct log_view *view, bool *found)
 		const struct segment *one = view->segments[i];
 		size_t votes = 0;
 		bool is_first = true;
+		/* Counted already: as good as always, as all are of one log. */
+		if (best != 0 && memcmp(one->log_id, view->log_id, LOG_ID_BYTES) == 0)
+			continue;
 		for (size_t j = 0; one->has_log_id && j < view->segment_count; j++) {
 			const struct segment *other = view->segments[j];
 			if (!other->has_log_id ||

@@ -184,11 +184,23 @@ static int prune_oldest(struct event_log *log, uint64_t wall_ns)
 	return r;
 }
 
-void log_prune(struct event_log *log, uint64_t now_ns, uint64_t wall_ns)
+/* Only sealed segments can go, so a quiet log seals what has become too old. */
+static void seal_what_is_old(struct event_log *log, uint64_t now_ns, uint64_t wall_ns)
+{
+	const struct segment *active = log->active;
+	uint64_t age_ns = log->config.retention.age_ns;
+	if (age_ns == 0 || active == NULL || active->count == 0 || log->spare_fd < 0 ||
+		active->last_time_ns > now_ns || now_ns - active->last_time_ns <= age_ns)
+		return;
+	/* Without memory for it now, the next tick tries again. */
+	int r = log_begin_roll(log, wall_ns);
+	(void)r;
+}
+
+static void prune_oldest_ones(struct event_log *log, uint64_t now_ns, uint64_t wall_ns)
 {
 	struct log_view *view = &log->view;
-	if (log->stage.count != 0 || log->is_read_only || log->roll != NULL ||
-		view->segment_count < 2)
+	if (view->segment_count < 2)
 		return;
 	struct retention_item *items = calloc(view->segment_count, sizeof(*items));
 	if (items == NULL)
@@ -207,4 +219,12 @@ void log_prune(struct event_log *log, uint64_t now_ns, uint64_t wall_ns)
 	for (size_t i = 0; i < gone && i < SEGMENTS_PER_TICK; i++)
 		if (prune_oldest(log, wall_ns) != 0)
 			break;
+}
+
+void log_prune(struct event_log *log, uint64_t now_ns, uint64_t wall_ns)
+{
+	if (log->stage.count != 0 || log->is_read_only || log->roll != NULL)
+		return;
+	prune_oldest_ones(log, now_ns, wall_ns);
+	seal_what_is_old(log, now_ns, wall_ns);
 }

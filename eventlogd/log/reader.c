@@ -11,6 +11,9 @@
 #include "proto/base/map.h"
 #include "proto/ids.h"
 
+/* Kept of the buffer that pieces are gathered in; a large event makes it larger for one piece. */
+#define GATHER_KEEP_BYTES ((size_t)1 << 20)
+
 enum {
 	ENTRIES_PER_LOOKUP = 256,
 	SEGMENTS_PER_CALL = 256, /* that a reader of one worker passes without a record of it */
@@ -471,7 +474,7 @@ static int next_by_walking(struct reader *reader, size_t max_bytes, struct reade
 {
 	struct log_view *view = reader->view;
 	uint64_t budget = READER_WALK_BYTES;
-	buf_reset(&view->gather, SIZE_MAX);
+	buf_reset(&view->gather, GATHER_KEEP_BYTES);
 	while (reader->next_seq <= view->visible_seq) {
 		size_t position;
 		if (!catalog_find(view, reader->next_seq, &position)) {
@@ -658,7 +661,7 @@ static int next_of_one(struct reader *reader, size_t max_bytes, struct reader_pi
 {
 	struct log_view *view = reader->view;
 	struct pick pick = {.gather = &view->gather, .max_bytes = max_bytes};
-	buf_reset(&view->gather, SIZE_MAX);
+	buf_reset(&view->gather, GATHER_KEEP_BYTES);
 	for (int passed = 0; reader->next_seq <= view->visible_seq; passed++) {
 		size_t position;
 		if (passed == SEGMENTS_PER_CALL) {

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -284,7 +285,15 @@ int syncer_start(struct syncer *syncer, const struct syncer_config *config)
 	pthread_cond_init(&syncer->asked, &monotonic);
 	pthread_cond_init(&syncer->done, NULL);
 	pthread_condattr_destroy(&monotonic);
+	/* Signals are the loop's; those that a fault raises in this thread stay with it. */
+	sigset_t all, before;
+	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGABRT);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
 	int r = pthread_create(&syncer->thread, NULL, thread_main, syncer);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	syncer->is_started = r == 0;
 	return -r;
 }
@@ -311,19 +320,23 @@ void syncer_set_fd(struct syncer *syncer, int fd)
 	pthread_mutex_unlock(&syncer->mutex);
 }
 
-void syncer_written(struct syncer *syncer, const struct sync_mark *mark)
+bool syncer_written(struct syncer *syncer, const struct sync_mark *mark)
 {
 	pthread_mutex_lock(&syncer->mutex);
 	bool was_clean = syncer->written.bytes == syncer->synced.bytes;
 	if (was_clean)
 		syncer->dirty_since_ns = clock_monotonic_ns();
 	syncer->written = *mark;
+	bool is_synced = syncer->synced.bytes == mark->bytes;
+	if (is_synced)
+		syncer->synced = *mark;
 	uint64_t dirty = mark->bytes - syncer->synced.bytes;
 	if (syncer->config.durability == DURABILITY_DURABLE ||
 		(syncer->config.durability == DURABILITY_INTERVAL &&
 			(was_clean || dirty >= syncer->config.sync_bytes)))
 		pthread_cond_signal(&syncer->asked);
 	pthread_mutex_unlock(&syncer->mutex);
+	return is_synced;
 }
 
 void syncer_request_roll(struct syncer *syncer, struct roll *roll)

@@ -88,7 +88,8 @@ void syncer_stop(struct syncer *syncer);
 
 /* Segments are written through this descriptor from now on (-1: none). */
 void syncer_set_fd(struct syncer *syncer, int fd);
-void syncer_written(struct syncer *syncer, const struct sync_mark *mark);
+/* True when all of it has been synced already: the mark brings tickets and no bytes. */
+_must_check_ bool syncer_written(struct syncer *syncer, const struct sync_mark *mark);
 void syncer_request_roll(struct syncer *syncer, struct roll *roll);
 void syncer_request_spare(struct syncer *syncer);
 /* Zeros over what a failed write may have left, synced. */
