@@ -10,9 +10,7 @@
 #include "proto/ws/ws_connector.h"
 
 enum {
-	TICK_MS = 5000,
-	PING_AFTER_S = 20,
-	LOST_AFTER_S = 40,
+	TICK_MS = 1000,
 	KEEP_BUFFER_BYTES = 512 * 1024,
 	FIN_AND_CLOSE = 0x88,
 	MASKED = 0x80,
@@ -162,9 +160,10 @@ static void client_on_tick(struct connector *connector)
 	if (client->paused)
 		client->heard_ns = now_ns;
 	uint64_t silent_s = (now_ns - client->heard_ns) / NS_PER_S;
-	if (silent_s >= LOST_AFTER_S) {
+	const lws_retry_bo_t *policy = &connector->context->idle_policy;
+	if (silent_s >= policy->secs_since_valid_hangup) {
 		connector_end(connector, WS_CLIENT_LOST);
-	} else if (silent_s >= PING_AFTER_S && wsi_of(client) != NULL) {
+	} else if (silent_s >= policy->secs_since_valid_ping && wsi_of(client) != NULL) {
 		client->ping_wanted = true;
 		lws_callback_on_writable(wsi_of(client));
 	}

@@ -21,11 +21,6 @@ static const char system_ca_file[] = "/etc/ssl/certs/ca-certificates.crt";
 const char ws_client_protocol_name[] = "client";
 const char ws_raw_protocol_name[] = "raw";
 
-static const lws_retry_bo_t idle_policy = {
-	.secs_since_valid_ping = PING_AFTER_S,
-	.secs_since_valid_hangup = HANG_UP_AFTER_S,
-};
-
 /* ---- messages of the library ---- */
 
 static void on_library_message(int level, const char *line)
@@ -166,7 +161,7 @@ static int create_library_context(
 		.protocols = protocols,
 		.pt_serv_buf_size = SERVICE_BUFFER_BYTES,
 		.timeout_secs = HANDSHAKE_S,
-		.retry_and_idle_policy = &idle_policy,
+		.retry_and_idle_policy = &context->idle_policy,
 		.vhost_name = "plain",
 		.client_ssl_ca_filepath = config->ca_file != NULL ? config->ca_file
 								  : system_ca_file,
@@ -198,6 +193,14 @@ int ws_context_open(
 		return -ENOMEM;
 	}
 	context->loop = loop;
+	context->idle_policy.secs_since_valid_ping = config->ping_after_s != 0
+							     ? config->ping_after_s
+							     : PING_AFTER_S;
+	context->idle_policy.secs_since_valid_hangup = config->hang_up_after_s != 0
+							       ? config->hang_up_after_s
+							       : HANG_UP_AFTER_S;
+	assert(context->idle_policy.secs_since_valid_hangup >
+		context->idle_policy.secs_since_valid_ping);
 	context->write_buffer = write_buffer;
 	struct handle_list before = {.count = 0};
 	uv_walk(loop, collect_handle, &before);

@@ -19,6 +19,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <uv.h>
 
 #include "proto/base/attributes.h"
@@ -27,8 +28,10 @@ struct ws_context;
 
 struct ws_context_config {
 	unsigned int max_connections;
-	bool server_only;    /* no ws_client, no ws_get: the certificate store is not loaded */
-	const char *ca_file; /* PEM; what clients trust instead of the system's store; or NULL */
+	bool server_only;      /* no ws_client, no ws_get: the certificate store is not loaded */
+	const char *ca_file;   /* PEM; what clients trust instead of the system's store; or NULL */
+	uint16_t ping_after_s; /* without a sign of life; 0: 20 */
+	uint16_t hang_up_after_s; /* must be longer; 0: 40 */
 };
 
 /* 0, -ENOMEM, -EMFILE when RLIMIT_NOFILE is too low, or -ENOTSUP without the libuv plugin. */

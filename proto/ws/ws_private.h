@@ -36,7 +36,8 @@ struct ws_context {
 	struct lws_vhost *vhost;  /* without a listener: adopted plain sockets, and clients */
 	struct ws_link *adopting; /* the next connection that is instantiated becomes this one's */
 	unsigned int links;       /* connections that libwebsockets knows */
-	uint8_t *write_buffer;    /* LWS_PRE + WS_WRITE_BYTES, for one write at a time */
+	lws_retry_bo_t idle_policy;
+	uint8_t *write_buffer; /* LWS_PRE + WS_WRITE_BYTES, for one write at a time */
 
 	/* Handles that libwebsockets keeps on our loop for itself. */
 	uv_handle_t *own_handles[WS_OWN_HANDLES_MAX];

@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -180,7 +182,8 @@ static int setup(void **state)
 	assert_int_equal(uv_loop_init(&f->loop), 0);
 	uv_timer_init(&f->loop, &f->wake);
 	uv_timer_start(&f->wake, on_wake, 20, 20);
-	struct ws_context_config context_config = {.max_connections = 64};
+	struct ws_context_config context_config = {
+		.max_connections = 64, .ping_after_s = 1, .hang_up_after_s = 2};
 	assert_int_equal(ws_context_open(&f->context, &f->loop, &context_config), 0);
 	uint16_t port;
 	struct ws_server_config config = {
@@ -258,6 +261,24 @@ static int raw_answer(struct fixture *f, const char *answer, char *request, size
 				      strstr(request, "\r\n\r\n") != NULL));
 	assert_int_equal(send(fd, answer, strlen(answer), MSG_NOSIGNAL), strlen(answer));
 	return fd;
+}
+
+/* The 101 that belongs to a request. RFC 6455 section 4.2.2. */
+static void make_answer(const char *request, char *answer, size_t size)
+{
+	static const char name[] = "Sec-WebSocket-Key: ";
+	char key[64];
+	const char *at = strcasestr(request, name);
+	assert_non_null(at);
+	int n = snprintf(
+		key, sizeof(key), "%.24s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", at + strlen(name));
+	unsigned char digest[SHA_DIGEST_LENGTH], text[32];
+	SHA1((const unsigned char *)key, (size_t)n, digest);
+	EVP_EncodeBlock(text, digest, sizeof(digest));
+	snprintf(answer, size,
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+		"Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+		(const char *)text);
 }
 
 static void send_message(struct fixture *f, enum ws_message_type type, size_t len, uint8_t first)
@@ -485,6 +506,31 @@ static void nobody_there_is_unreachable(void **state)
 	f->raw_listener = -1;
 }
 
+/* A server that has upgraded and then says nothing, not even to a ping. */
+static void silent_server_is_lost_but_not_while_we_pause(void **state)
+{
+	struct fixture *f = *state;
+	char request[4096], answer[256];
+	start(f, &f->raw_url, NULL, 0);
+	int fd = -1;
+	WAIT_UNTIL(
+		f, (fd = accept4(f->raw_listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0);
+	WAIT_UNTIL(f, read(fd, request, sizeof(request)) > 0);
+	make_answer(request, answer, sizeof(answer));
+	assert_int_equal(send(fd, answer, strlen(answer), MSG_NOSIGNAL), strlen(answer));
+	WAIT_UNTIL(f, f->opened == 1);
+	ws_client_pause(f->client);
+	uint64_t resume_ns = clock_monotonic_ns() + 3 * NS_PER_S;
+	WAIT_UNTIL(f, clock_monotonic_ns() > resume_ns);
+	assert_int_equal(f->ended, 0);
+	ws_client_resume(f->client);
+	WAIT_UNTIL(f, f->ended == 1);
+	assert_int_equal(f->end.result, WS_CLIENT_LOST);
+	assert_true(read(fd, request, sizeof(request)) > 0); /* our ping */
+	assert_int_equal(request[0] & 0xff, 0x89);
+	close(fd);
+}
+
 static void unknown_name_is_told_apart(void **state)
 {
 	struct fixture *f = *state;
@@ -580,6 +626,7 @@ int main(void)
 		TEST(garbage_instead_of_an_answer_ends_it),
 		TEST(silence_times_out),
 		TEST(nobody_there_is_unreachable),
+		TEST(silent_server_is_lost_but_not_while_we_pause),
 		TEST(unknown_name_is_told_apart),
 		TEST(plain_server_behind_wss_fails_in_tls),
 		TEST(get_brings_status_code_and_body),

@@ -97,7 +97,7 @@ static void on_wake(uv_timer_t *timer)
 	(void)timer;
 }
 
-static int setup(void **state)
+static int setup_with(void **state, const struct ws_context_config *context_config)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	assert_non_null(f);
@@ -107,8 +107,7 @@ static int setup(void **state)
 	assert_int_equal(uv_loop_init(&f->loop), 0);
 	uv_timer_init(&f->loop, &f->wake);
 	uv_timer_start(&f->wake, on_wake, 20, 20);
-	struct ws_context_config context_config = {.max_connections = 64, .server_only = true};
-	assert_int_equal(ws_context_open(&f->context, &f->loop, &context_config), 0);
+	assert_int_equal(ws_context_open(&f->context, &f->loop, context_config), 0);
 	struct ws_server_config config = {
 		.fd = unix_socket_listen(f->path, 0600),
 		.max_connections = 8,
@@ -121,6 +120,21 @@ static int setup(void **state)
 	assert_true(f->fd >= 0);
 	*state = f;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	static const struct ws_context_config config = {.max_connections = 64, .server_only = true};
+	return setup_with(state, &config);
+}
+
+static int setup_impatient(void **state)
+{
+	static const struct ws_context_config config = {.max_connections = 64,
+		.server_only = true,
+		.ping_after_s = 1,
+		.hang_up_after_s = 2};
+	return setup_with(state, &config);
 }
 
 static int teardown(void **state)
@@ -493,6 +507,31 @@ static void connections_over_the_cap_wait_in_the_backlog(void **state)
 	close(fds[7]);
 }
 
+static void silent_peer_is_pinged_then_hung_up_on(void **state)
+{
+	struct fixture *f = *state;
+	open_peer(f, NULL);
+	uint64_t start_ns = clock_monotonic_ns();
+	WAIT_UNTIL(f, has_received(f, "\x89")); /* a ping without a payload */
+	WAIT_UNTIL(f, f->closed == 1);
+	assert_true(clock_monotonic_ns() - start_ns > NS_PER_S);
+}
+
+/* Reads slowly and never answers a ping: what it takes shows that it lives. */
+static void slow_peer_that_makes_progress_is_kept(void **state)
+{
+	struct fixture *f = *state;
+	open_peer(f, NULL);
+	uint64_t end_ns = clock_monotonic_ns() + 4 * NS_PER_S;
+	while (clock_monotonic_ns() < end_ns) {
+		while (!ws_peer_is_congested(f->peer))
+			send_messages(f, 1, 10 * 1000);
+		peer_reads(f, 20 * 1000);
+		uv_run(&f->loop, UV_RUN_ONCE);
+		assert_int_equal(f->closed, 0);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -511,6 +550,10 @@ int main(void)
 		TEST(close_from_the_peer_is_answered_and_reported),
 		TEST(aborted_peer_ends_at_once_also_when_it_does_not_read),
 		TEST(connections_over_the_cap_wait_in_the_backlog),
+		cmocka_unit_test_setup_teardown(
+			silent_peer_is_pinged_then_hung_up_on, setup_impatient, teardown),
+		cmocka_unit_test_setup_teardown(
+			slow_peer_that_makes_progress_is_kept, setup_impatient, teardown),
 	};
 	return cmocka_run_group_tests_name("ws_server", tests, NULL, NULL);
 }
