@@ -1,6 +1,8 @@
 """wsgate over HTTP: who may ask, what is refused before the upgrade, bookkeeping as JSON."""
 
 import json
+import pathlib
+import re
 import subprocess
 
 import pytest
@@ -249,3 +251,18 @@ def test_help_and_version(bin_dir):
         assert done.stdout.startswith(expected)
     assert subprocess.run([bin_dir / "wsgate"], timeout=20, capture_output=True,
                           check=False).returncode == 2
+
+
+def test_man_pages_name_the_options_and_keys_that_there_are(bin_dir):
+    pages = pathlib.Path(__file__).resolve().parents[2] / "docs/man"
+    told = subprocess.run([bin_dir / "wsgate", "--help"], timeout=20, capture_output=True,
+                          text=True, check=True).stdout
+    options = re.findall(r"^  +(?:-\w, )?--([\w-]+)", told, re.MULTILINE)
+    assert options == re.findall(r"^\.It (?:Fl \w , )?Fl -([\w-]+)",
+                                 (pages / "wsgate.8").read_text(), re.MULTILINE)
+    config = (pages.parents[1] / "wsgate/config.c").read_text()
+    keys = re.findall(r"(?:TEXT|LIMIT)\((\w+),", config) + re.findall(r'\.name = "(\w+)"', config)
+    page = (pages / "wsgate.yaml.5").read_text()
+    for key in keys:
+        assert f"Cm {key}\n" in page or f"Cm {key} ,\n" in page, key
+    assert len(set(keys)) == 15
