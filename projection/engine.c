@@ -4,29 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "projection/transform.h"
-#include "proto/ids.h"
+#include "projection/engine_private.h"
 
-enum {
-	KEEP_TOKENS = 64 * 1024,
-	KEEP_BYTES = 1024 * 1024,
-	/* Besides one set for each depth. */
-	SET_START = JSON_DEPTH_MAX + 1, /* where rules for the kind of the event begin */
-	SET_PASSABLE, /* what can be reached at the object that is being entered */
-	SET_EMPTY,
-	SET_COUNT,
-};
+enum { KEEP_TOKENS = 64 * 1024, KEEP_BYTES = 1024 * 1024 };
 
-/* An array or object that the walk is in. Its set of positions is set_of(depth). */
+/* An array or object that the walk is in. Its set of positions is engine_set(depth). */
 struct frame {
 	uint32_t child, end; /* tokens: the next key or element, and what is behind the last */
 	uint32_t done_bytes; /* where the member or element before ends */
 	bool is_object;
 	bool has_kept; /* one before stays in the output */
 };
-
-/* What becomes of a value; negative errno besides. */
-enum fate { FATE_STAYS, FATE_ENTERED, FATE_REMOVED };
 
 const char *verdict_name(enum verdict verdict)
 {
@@ -61,11 +49,6 @@ void engine_free(struct engine *engine)
 
 /* ---- sets of positions ---- */
 
-static uint64_t *set_of(const struct engine *engine, size_t number)
-{
-	return engine->sets + number * engine->rules->words;
-}
-
 static int make_room_for_sets(struct engine *engine)
 {
 	const struct rules *rules = engine->rules;
@@ -76,7 +59,7 @@ static int make_room_for_sets(struct engine *engine)
 		engine->sets = sets;
 		engine->sets_words = rules->words;
 	}
-	memset(set_of(engine, SET_EMPTY), 0, rules->words * sizeof(uint64_t));
+	memset(engine_set(engine, SET_EMPTY), 0, rules->words * sizeof(uint64_t));
 	return 0;
 }
 
@@ -120,10 +103,7 @@ static void complete_set(
 	}
 }
 
-/* ---- texts ---- */
-
-/* The text of a key or string; borrowed from the payload or from engine->text. */
-static int text_of(
+int engine_text_of(
 	struct engine *engine, const struct json_token *token, const uint8_t **text, size_t *len)
 {
 	*text = engine->payload + token->start + 1;
@@ -141,262 +121,6 @@ static int text_of(
 	return 0;
 }
 
-static int number_of_key(struct engine *engine, const struct json_token *key, uint16_t *number)
-{
-	enum { LONGEST_ESCAPE = 6 };
-	const struct names *names = &engine->rules->names;
-	const uint8_t *text;
-	size_t len = key->end - key->start - 2;
-	*number = NAME_UNKNOWN;
-	if (len > names->longest * (key->escaped ? LONGEST_ESCAPE : 1))
-		return 0;
-	int r = text_of(engine, key, &text, &len);
-	if (r == 0)
-		*number = names_find(names, text, len);
-	return r;
-}
-
-/* ---- entering an object: its keys, predicates, and kind ---- */
-
-static void pass_predicate(const struct rules *rules, size_t number, uint64_t *passable)
-{
-	for (size_t i = 0; i < rules->words; i++)
-		passable[i] |= rules->by_predicate[number * rules->words + i];
-}
-
-/* Lets pass what this member satisfies the predicate of. */
-static int check_member(struct engine *engine, uint16_t name, const struct json_token *value)
-{
-	const struct rules *rules = engine->rules;
-	const uint8_t *text;
-	size_t len;
-	if (!rules->is_member_of_predicate[name] || value->type != JSON_STRING)
-		return 0;
-	int r = text_of(engine, value, &text, &len);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < rules->predicate_count; i++) {
-		const struct predicate *predicate = &rules->predicate[i];
-		if (predicate->name == name &&
-			glob_matches(predicate->pattern, strlen(predicate->pattern),
-				(const char *)text, len))
-			pass_predicate(rules, i, set_of(engine, SET_PASSABLE));
-	}
-	return 0;
-}
-
-/* What the members of one name are that may hold the kind. */
-struct candidate {
-	bool exists;
-	bool first_is_text; /* the first of them is a string: what others take for the kind */
-	bool any_is_text;
-};
-
-struct look {
-	struct candidate event, type;
-	bool has_data; /* an object member `data` */
-};
-
-static void note_candidate(struct candidate *candidate, const struct json_token *value)
-{
-	bool is_text = value->type == JSON_STRING;
-	if (!candidate->exists)
-		candidate->first_is_text = is_text;
-	candidate->exists = true;
-	candidate->any_is_text |= is_text;
-}
-
-/* Numbers the keys of an object, and looks at what its members make of it. */
-static int look_at_members(struct engine *engine, uint32_t object, struct look *look)
-{
-	struct json_token *token = engine->tape.token;
-	*look = (struct look){0};
-	memcpy(set_of(engine, SET_PASSABLE), engine->rules->unchecked,
-		engine->rules->words * sizeof(uint64_t));
-	uint32_t end = token[object].next;
-	for (uint32_t key = object + 1; key < end; key = token[key + 1].next) {
-		const struct json_token *value = &token[key + 1];
-		uint16_t name;
-		int r = number_of_key(engine, &token[key], &name);
-		if (r == 0)
-			r = check_member(engine, name, value);
-		if (r < 0)
-			return r;
-		token[key].user = name;
-		if (name == NAME_EVENT)
-			note_candidate(&look->event, value);
-		else if (name == NAME_TYPE)
-			note_candidate(&look->type, value);
-		else if (name == NAME_DATA)
-			look->has_data |= value->type == JSON_OBJECT;
-	}
-	return 0;
-}
-
-/* Judges every string member of this name as the kind. */
-static int judge_members(struct engine *engine, uint32_t object, uint16_t name, bool *allowed)
-{
-	const struct json_token *token = engine->tape.token;
-	for (uint32_t key = object + 1; key < token[object].next; key = token[key + 1].next) {
-		const uint8_t *text;
-		size_t len;
-		if (token[key].user != name || token[key + 1].type != JSON_STRING)
-			continue;
-		int r = text_of(engine, &token[key + 1], &text, &len);
-		if (r < 0)
-			return r;
-		*allowed = rules_judge_kind(engine->rules, text, len, set_of(engine, SET_START)) &&
-			   *allowed;
-	}
-	return 0;
-}
-
-/* An event, at the root or nested: begins the rules of its kind; `allowed` whether it is. */
-static int judge_event(struct engine *engine, uint32_t object, const struct look *look,
-	uint64_t *set, bool *allowed)
-{
-	uint64_t *start = set_of(engine, SET_START);
-	memset(start, 0, engine->rules->words * sizeof(*start));
-	*allowed = true;
-	int r = judge_members(engine, object, NAME_EVENT, allowed);
-	bool by_type = object == 0 && !look->event.first_is_text;
-	if (r == 0 && by_type)
-		r = judge_members(engine, object, NAME_TYPE, allowed);
-	if (r < 0)
-		return r;
-	if (by_type && !look->type.first_is_text)
-		*allowed = rules_judge_kind(engine->rules, (const uint8_t *)"", 0, start) &&
-			   *allowed;
-	for (size_t i = 0; i < engine->rules->words; i++)
-		set[i] |= start[i];
-	return 0;
-}
-
-/* ---- acting on a value ---- */
-
-static void note_hit(struct engine *engine, uint32_t rule)
-{
-	if (engine->rule_hit != NULL)
-		engine->rule_hit[rule] = true;
-}
-
-/* Lets one rule change the text in engine->text or the payload. 0, 1 if it did, or -errno. */
-static int transform(
-	struct engine *engine, const struct redact_rule *rule, const uint8_t **text, size_t *len)
-{
-	int r;
-	engine->changed.len = 0;
-	if (rule->action == REDACT_TRUNCATE)
-		r = transform_truncate(*text, *len, rule->keep, &engine->changed);
-	else if (rule->anywhere)
-		r = transform_rewrite_prefix_anywhere(
-			*text, *len, rule->from, rule->to, &engine->changed);
-	else
-		r = transform_rewrite_prefix(*text, *len, rule->from, rule->to, &engine->changed);
-	if (r != TRANSFORM_CHANGED)
-		return r;
-	struct buf swap = engine->text;
-	engine->text = engine->changed;
-	engine->changed = swap;
-	*text = engine->text.data;
-	*len = engine->text.len;
-	return TRANSFORM_CHANGED;
-}
-
-/* Rewrites come before truncation, so that what is cut off can't hide what is to be rewritten. */
-static int transform_string(
-	struct engine *engine, const struct json_token *token, const uint64_t *set)
-{
-	static const enum redact_action order[] = {REDACT_REWRITE_PREFIX, REDACT_TRUNCATE};
-	const struct rules *rules = engine->rules;
-	const uint8_t *text;
-	size_t len;
-	bool changed = false;
-	int r = text_of(engine, token, &text, &len);
-	for (size_t k = 0; k < ARRAY_SIZE(order) && r >= 0; k++) {
-		for (size_t i = 0; i < rules->words; i++) {
-			for (uint64_t hit = set[i] & rules->accept[i]; hit != 0 && r >= 0;
-				hit &= hit - 1) {
-				uint32_t number =
-					rules->rule_at[i * 64 + (size_t)__builtin_ctzll(hit)];
-				const struct redact_rule *rule = &rules->role->redact[number];
-				if (rule->action != order[k])
-					continue;
-				r = transform(engine, rule, &text, &len);
-				if (r == TRANSFORM_CHANGED) {
-					changed = true;
-					note_hit(engine, number);
-				}
-			}
-		}
-	}
-	if (r < 0 || !changed)
-		return r < 0 ? r : FATE_STAYS;
-	engine->quoted.len = 0;
-	r = json_append_quoted(&engine->quoted, (const char *)text, len);
-	if (r == 0)
-		r = splice_replace(&engine->splice, token->start, token->end, engine->quoted.data,
-			engine->quoted.len);
-	return r < 0 ? r : FATE_STAYS;
-}
-
-static int replace_by_hash(struct engine *engine, const struct json_token *token)
-{
-	const uint8_t *bytes = engine->payload + token->start;
-	size_t len = token->end - token->start;
-	if (token->type == JSON_STRING) {
-		int r = text_of(engine, token, &bytes, &len);
-		if (r < 0)
-			return r;
-	}
-	char text[RULES_HASH_TEXT_BYTES + 3];
-	rules_hash_value(engine->rules, token->type, bytes, len, text + 1);
-	text[0] = text[sizeof(text) - 2] = '"';
-	return splice_replace(
-		&engine->splice, token->start, token->end, text, RULES_HASH_TEXT_BYTES + 2);
-}
-
-/* The strongest rule whose target this value is, or NULL; of several the first in the file. */
-static const struct redact_rule *strongest_hit(
-	const struct engine *engine, const uint64_t *set, uint32_t *number)
-{
-	const struct rules *rules = engine->rules;
-	const struct redact_rule *strongest = NULL;
-	for (size_t i = 0; i < rules->words; i++) {
-		for (uint64_t hit = set[i] & rules->accept[i]; hit != 0; hit &= hit - 1) {
-			uint32_t at = rules->rule_at[i * 64 + (size_t)__builtin_ctzll(hit)];
-			const struct redact_rule *rule = &rules->role->redact[at];
-			if (strongest == NULL || rule->action < strongest->action) {
-				strongest = rule;
-				*number = at;
-			}
-		}
-	}
-	return strongest;
-}
-
-/* Does what the rules say to the value itself. enum fate: stays or removed; or -errno. */
-static int act_on(struct engine *engine, uint32_t value, const uint64_t *set, bool *replaced)
-{
-	const struct json_token *token = &engine->tape.token[value];
-	uint32_t number;
-	*replaced = false;
-	const struct redact_rule *rule = strongest_hit(engine, set, &number);
-	if (rule == NULL)
-		return FATE_STAYS;
-	if (rule->action == REDACT_REWRITE_PREFIX || rule->action == REDACT_TRUNCATE)
-		return token->type == JSON_STRING ? transform_string(engine, token, set)
-						  : FATE_STAYS;
-	note_hit(engine, number);
-	*replaced = true;
-	if (rule->action == REDACT_REMOVE || value == 0)
-		return FATE_REMOVED;
-	if (rule->action == REDACT_HASH)
-		return replace_by_hash(engine, token);
-	const struct buf *mask = &engine->rules->mask[number];
-	return splice_replace(&engine->splice, token->start, token->end, mask->data, mask->len);
-}
-
 /* ---- the walk ---- */
 
 static void enter_container(struct engine *engine, uint32_t value, unsigned int depth)
@@ -407,32 +131,32 @@ static void enter_container(struct engine *engine, uint32_t value, unsigned int 
 }
 
 /*
- * One value, with set_of(depth) as a step has left it; `above` is the set that the step came from.
- * enum fate or -errno. FATE_ENTERED: frame[depth] is ready.
+ * One value, with engine_set(depth) as a step has left it; `above` is the set that the step came
+ * from. enum fate or -errno. FATE_ENTERED: frame[depth] is ready.
  */
 static int visit(struct engine *engine, uint32_t value, const uint64_t *above, unsigned int depth)
 {
-	uint64_t *set = set_of(engine, depth);
+	uint64_t *set = engine_set(engine, depth);
 	const struct json_token *token = &engine->tape.token[value];
 	bool is_object = token->type == JSON_OBJECT, allowed = true, replaced;
 	const uint64_t *passable = engine->rules->unchecked;
 	struct look look;
 	if (is_object) {
-		passable = set_of(engine, SET_PASSABLE);
-		int r = look_at_members(engine, value, &look);
+		passable = engine_set(engine, SET_PASSABLE);
+		int r = engine_look_at_members(engine, value, &look);
 		if (r < 0)
 			return r;
 	}
 	complete_set(engine->rules, above, passable, set);
 	if (is_object && (value == 0 || (look.event.any_is_text && look.has_data))) {
-		int r = judge_event(engine, value, &look, set, &allowed);
+		int r = engine_judge_event(engine, value, &look, set, &allowed);
 		if (r < 0)
 			return r;
 		if (!allowed)
 			return FATE_REMOVED;
 		complete_set(engine->rules, above, passable, set);
 	}
-	int fate = act_on(engine, value, set, &replaced);
+	int fate = engine_act_on(engine, value, set, &replaced);
 	if (fate != FATE_STAYS || replaced || (!is_object && token->type != JSON_ARRAY))
 		return fate;
 	enter_container(engine, value, depth);
@@ -459,9 +183,9 @@ static int visit_next_child(struct engine *engine, unsigned int depth)
 	const struct json_token *token = engine->tape.token;
 	uint32_t start = frame->child;
 	uint32_t value = frame->is_object ? start + 1 : start;
-	const uint64_t *above = set_of(engine, depth);
+	const uint64_t *above = engine_set(engine, depth);
 	step_down(engine->rules, above, frame->is_object ? token[start].user : NAME_UNKNOWN,
-		set_of(engine, depth + 1));
+		engine_set(engine, depth + 1));
 	frame->child = token[value].next;
 	int fate = visit(engine, value, above, depth + 1);
 	if (fate == FATE_REMOVED) {
@@ -478,8 +202,8 @@ static int visit_next_child(struct engine *engine, unsigned int depth)
 /* VERDICT_PASS, VERDICT_REWRITE, VERDICT_DENY or -errno. */
 static int walk(struct engine *engine)
 {
-	memset(set_of(engine, 0), 0, engine->rules->words * sizeof(uint64_t));
-	int fate = visit(engine, 0, set_of(engine, SET_EMPTY), 0);
+	memset(engine_set(engine, 0), 0, engine->rules->words * sizeof(uint64_t));
+	int fate = visit(engine, 0, engine_set(engine, SET_EMPTY), 0);
 	if (fate == FATE_REMOVED)
 		return VERDICT_DENY;
 	unsigned int open = fate == FATE_ENTERED ? 1 : 0;

@@ -1,0 +1,59 @@
+/*
+ * What the parts of the engine share: engine.c walks over the tape, event_kind.c looks at the
+ * members of an object and judges events, redaction.c does to a value what the rules say.
+ */
+#pragma once
+
+#include "projection/engine.h"
+
+/* Sets of positions besides one for each depth. */
+enum {
+	SET_START = JSON_DEPTH_MAX + 1, /* where rules for the kind of the event begin */
+	SET_PASSABLE,                   /* what can be reached at the object that is entered */
+	SET_EMPTY,
+	SET_COUNT,
+};
+
+/* What becomes of a value; negative errno besides. */
+enum fate { FATE_STAYS, FATE_ENTERED, FATE_REMOVED };
+
+/* What the members of one name are that may hold the kind. */
+struct candidate {
+	bool exists;
+	bool first_is_text; /* the first of them is a string: what others take for the kind */
+	bool any_is_text;
+};
+
+struct look {
+	struct candidate event, type;
+	bool has_data; /* an object member `data` */
+};
+
+static inline uint64_t *engine_set(const struct engine *engine, size_t number)
+{
+	return engine->sets + number * engine->rules->words;
+}
+
+/* The text of a key or string; borrowed from the payload or from engine->text. 0 or -errno. */
+_must_check_ int engine_text_of(
+	struct engine *engine, const struct json_token *token, const uint8_t **text, size_t *len);
+
+/*
+ * Numbers the keys of an object, says what could be its kind, and fills SET_PASSABLE with what its
+ * members satisfy the predicates of. 0 or -errno.
+ */
+_must_check_ int engine_look_at_members(struct engine *engine, uint32_t object, struct look *look);
+
+/*
+ * For an event, at the root or nested: adds to `set` where the rules of its kind begin, and says
+ * whether the role may see it. 0 or -errno.
+ */
+_must_check_ int engine_judge_event(struct engine *engine, uint32_t object, const struct look *look,
+	uint64_t *set, bool *allowed);
+
+/*
+ * Does to the value what the rules of this complete set say. enum fate, FATE_STAYS or FATE_REMOVED,
+ * or -errno. `replaced`: what is inside the value is gone.
+ */
+_must_check_ int engine_act_on(
+	struct engine *engine, uint32_t value, const uint64_t *set, bool *replaced);
