@@ -106,8 +106,12 @@ static void client_end(struct client *client, enum diagnostic diagnostic, int64_
 {
 	if (client->state == CLIENT_ENDED)
 		return;
-	const struct diagnostic_row *row = diagnostic_row(diagnostic);
-	log_session(client, "ends", row->code);
+	const char *code = diagnostic_row(diagnostic)->code;
+	unsigned int suppressed;
+	/* Whoever can't begin can still come again and again. */
+	if (client->state == CLIENT_OPEN ||
+		journal_limit_pass(&client->relay->refusal_log, clock_monotonic_ns(), &suppressed))
+		log_session(client, client->state == CLIENT_OPEN ? "ends" : "is refused", code);
 	if (client->state == CLIENT_OPENING)
 		client->relay->counters.sessions_refused++;
 	client->state = CLIENT_ENDED;

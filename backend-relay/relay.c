@@ -255,6 +255,9 @@ static int open_context(struct relay *relay)
 		.ca_file = config->ca_file,
 	};
 	int r = ws_context_open(&relay->context, &relay->daemon->loop, &context);
+	if (r == -EMFILE)
+		journal(LOG_ERR, "the limit of open files is too low for %u connections",
+			context.max_connections);
 	if (r < 0)
 		return r;
 	relay->sources = (struct sources){
@@ -262,6 +265,7 @@ static int open_context(struct relay *relay)
 		.context = relay->context,
 		.timeout_ms = config->upstream_timeout_ms,
 		.max_open = (unsigned int)config->max_upstreams,
+		.log_limit = {.interval_ns = 10 * NS_PER_S, .burst = 50},
 	};
 	relay->streams = (struct streams){
 		.sources = &relay->sources,

@@ -15,7 +15,8 @@
 enum {
 	BACKOFF_BASE_MS = 200,
 	BACKOFF_CAP_MS = 10000,
-	STABLE_AFTER_MS = 5000, /* a connection that lasted this long ends the growing of delays */
+	STABLE_AFTER_MS =
+		5000, /* a connection that lasted this long, or brought an event, was good */
 	PATH_BYTES = 3 * ID_BYTES_MAX + CURSOR_TEXT_BYTES + 64,
 };
 
@@ -52,6 +53,9 @@ static void connect_now(struct source *source);
 
 static void log_source(const struct source *source, int level, const char *what)
 {
+	unsigned int suppressed;
+	if (!journal_limit_pass(&source->sources->log_limit, clock_monotonic_ns(), &suppressed))
+		return;
 	const struct journal_field fields[] = {
 		{"RUNTIME_ID", source->runtime->id.text},
 		{"WORKER_ID", source->worker_id.text},
@@ -170,6 +174,7 @@ static bool take_event(struct source *source, const struct runtime_event *event)
 		return false;
 	}
 	source->sources->events++;
+	backoff_reset(&source->backoff);
 	struct source_item item = {
 		.slot = {event->cursor, sizeof(*copy) + copy->len},
 		.kind = SOURCE_EVENT,
@@ -238,8 +243,7 @@ static bool take_word(struct source *source, const struct runtime_diagnostic *wo
 		tell_trouble(source, failure.diagnostic);
 		return true;
 	case SOURCE_WORD_IGNORED:
-		journal(LOG_INFO, "upstream at runtime %s says %s, ignoring",
-			source->runtime->id.text, word->code);
+		log_source(source, LOG_INFO, word->code);
 		return true;
 	}
 	return true;
@@ -252,6 +256,8 @@ static bool take_hello(struct source *source, const struct runtime_item *item)
 	source->state = SOURCE_CONNECTED;
 	uv_timer_stop(&source->timer);
 	source->connected_ns = clock_monotonic_ns();
+	if (source->paused)
+		ws_client_pause(source->client); /* not before: the hello has to be read */
 	if (source->from == SOURCE_FROM_NEWEST && item->hello.has_newest) {
 		source->last = item->hello.newest;
 		source->from = SOURCE_FROM_CURSOR;
@@ -317,8 +323,6 @@ static void source_on_runtime_open(struct ws_client *client, const char *subprot
 		ws_client_close(client);
 		return;
 	}
-	if (source->paused)
-		ws_client_pause(client);
 	/* The hello has the time of an answer. */
 	uv_timer_start(&source->timer, source_on_timer, source->sources->timeout_ms, 0);
 }
@@ -464,7 +468,7 @@ void source_pause(struct source *source)
 	if (source->paused)
 		return;
 	source->paused = true;
-	if (source->client != NULL && source->state != SOURCE_CONNECTING)
+	if (source->client != NULL && source->state == SOURCE_CONNECTED)
 		ws_client_pause(source->client);
 }
 
@@ -473,7 +477,7 @@ void source_resume(struct source *source)
 	if (!source->paused)
 		return;
 	source->paused = false;
-	if (source->client != NULL && source->state != SOURCE_CONNECTING)
+	if (source->client != NULL && source->state == SOURCE_CONNECTED)
 		ws_client_resume(source->client);
 }
 

@@ -22,6 +22,7 @@
 
 #include "backend-relay/registry.h"
 #include "backend-relay/source_item.h"
+#include "proto/base/journal.h"
 #include "proto/diagnostic.h"
 #include "proto/ws/ws_context.h"
 
@@ -44,6 +45,7 @@ struct sources {
 	struct ws_context *context;
 	uint64_t timeout_ms;
 	unsigned int max_open;
+	struct journal_limit log_limit;
 
 	unsigned int open;
 	uint64_t connects, failures, reconnects, events, duplicates, malformed;

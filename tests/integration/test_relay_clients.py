@@ -156,6 +156,24 @@ def test_slow_client_in_the_past_holds_back_its_own_upstream_only(bin_dir):
             assert [e.payload_bytes for e in slow.until_caught_up(60)] == payloads
 
 
+def test_upstream_that_is_lost_while_it_is_held_back(bin_dir):
+    limits = {"client_queue_bytes": "64KiB", "projection_queue_bytes": "64KiB",
+              "upstream_timeout": "500ms"}
+    with Stage(bin_dir, limits) as stage:
+        payloads = stage.fill("w", 3)
+        payloads += [event("text_delta", n=i, text="x" * 50_000) for i in range(400)]
+        stage.runtime.append_many("w", payloads[3:])
+        with stage.relay.observe("w", reads=False) as slow:
+            wait_until(lambda: stage.relay.metric("upstream_events_total") > 3, "the first ones")
+            stage.runtime.cut()
+            wait_until(lambda: stage.runtime.connections, "the live one again")
+            with stage.relay.observe("w") as other:
+                assert len(other.until_caught_up(60)) == len(payloads)
+            slow.resume()
+            slow.until_caught_up(60)
+            assert [e.payload_bytes for e in slow.all_events()] == payloads
+
+
 def test_client_that_reads_nothing_at_all_is_given_up(bin_dir):
     with Stage(bin_dir, {"stall_timeout": "500ms"}) as stage:
         stage.fill("w", 3)

@@ -34,6 +34,11 @@ def assert_nothing_leaks(stage):
         assert secret not in heard, f"{secret!r} in {heard[max(0, heard.index(secret) - 200):][:400]}"
 
 
+def until_live(stage):
+    """The only client reads the live ring and has no upstream of its own any more."""
+    wait_until(lambda: len(stage.runtime.connections) == 1, "one upstream")
+
+
 def refused(stage, worker="w", runtime="r0"):
     """What a session hears that never was connected: in-stream, and as an HTTP answer."""
     with stage.relay.observe(worker, runtime_id=runtime) as client:
@@ -192,6 +197,7 @@ def test_once_connected_session_waits_for_the_runtime_and_is_told_once(bin_dir):
         stage.fill("w", 5)
         with stage.relay.observe("w") as client:
             client.until_caught_up()
+            until_live(stage)
             stage.runtime.stop()
             assert not client.diagnostic()["final"]
             wait_until(lambda: stage.relay.metric("upstream_failures_total") >= 3, "retries")
@@ -205,6 +211,7 @@ def test_once_connected_session_waits_for_the_runtime_and_is_told_once(bin_dir):
 def test_given_up_session_ends_with_the_reason(stage):
     with stage.relay.observe("w") as client:
         client.until_caught_up()
+        until_live(stage)
         stage.runtime.stop()
         assert not client.diagnostic()["final"]
         diagnostic = client.diagnostic()
@@ -215,6 +222,7 @@ def test_given_up_session_ends_with_the_reason(stage):
 def test_worker_forgotten_mid_session(stage):
     with stage.relay.observe("w") as client:
         client.until_caught_up()
+        until_live(stage)
         stage.runtime.diagnostic("runtime.worker_not_found", final=True)
         assert client.diagnostic("backend.worker_not_found")["final"]
         assert client.closed()[0] == 4404
@@ -223,6 +231,7 @@ def test_worker_forgotten_mid_session(stage):
 def test_runtime_whose_log_is_away_for_a_moment(stage):
     with stage.relay.observe("w") as client:
         client.until_caught_up()
+        until_live(stage)
         stage.runtime.diagnostic("runtime.unavailable")
         assert client.diagnostic()["code"] == "backend.upstream_disconnect"
         stage.runtime.append("w", event("text_delta", n=9))
