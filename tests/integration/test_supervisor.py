@@ -149,19 +149,19 @@ def test_kills_a_process_that_misses_its_watchdog(pipeline):
 
 def test_nothing_is_left_running_after_sigterm(stand_ins, tmp_path):
     (tmp_path / "policy.yaml").write_text("version: 1\n")
-    pipeline = Pipeline(stand_ins, policy=tmp_path / "policy.yaml").start()
-    pidfds = [os.pidfd_open(pid) for pid in pipeline.pids.values()]
-    pipeline.stop()
-    await_gone(pidfds)
-    assert not list(pipeline.dir.glob("*.sock"))
+    with Pipeline(stand_ins, policy=tmp_path / "policy.yaml") as pipeline:
+        pidfds = [os.pidfd_open(pid) for pid in pipeline.pids.values()]
+        pipeline.stop()
+        await_gone(pidfds)
+        assert not list(pipeline.dir.glob("*.sock"))
 
 
 def test_nothing_is_left_running_when_the_supervisor_is_killed(stand_ins, tmp_path):
     (tmp_path / "policy.yaml").write_text("version: 1\n")
-    pipeline = Pipeline(stand_ins, policy=tmp_path / "policy.yaml").start()
-    pidfds = [os.pidfd_open(pid) for pid in pipeline.pids.values()]
-    pipeline._process.kill()
-    await_gone(pidfds)
+    with Pipeline(stand_ins, policy=tmp_path / "policy.yaml") as pipeline:
+        pidfds = [os.pidfd_open(pid) for pid in pipeline.pids.values()]
+        pipeline.kill_supervisor()
+        await_gone(pidfds)
 
 
 def run_demo(stand_ins, tmp_path, *arguments):

@@ -105,6 +105,12 @@ class Pipeline:
             raise AssertionError("the supervisor did not stop:\n" + self.logs()) from None
         assert code == 0, f"the supervisor exited with {code}:\n{''.join(self._stderr)}"
 
+    def kill_supervisor(self):
+        """SIGKILL to the supervisor itself; start() begins again in the same directory."""
+        process, self._process = self._process, None
+        process.kill()
+        process.wait()
+
     # What it says of itself.
 
     @property
