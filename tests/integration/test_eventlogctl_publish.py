@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 
 import pytest
@@ -187,28 +186,20 @@ def test_refused_line_on_the_socket_is_named_by_its_connection(server, tmp_path)
 
 
 def test_progress_bar_on_a_terminal_only(server, tmp_path):
-    path = tmp_path / "w.jsonl"
+    path = tmp_path / "long.jsonl"
     path.write_bytes(b'{"event":"note"}\n' * 3000000)
     ours, theirs = pty.openpty()
     process = server.ctl_start("publish", path, stderr=theirs)
     os.close(theirs)
-    shown = bytearray()
-
-    def read():
-        try:
-            while data := os.read(ours, 65536):
-                shown.extend(data)
-        except OSError:
-            pass  # the terminal is gone with its last user
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    assert process.wait(60) == 0
-    thread.join()
+    shown = b""
+    while b"ETA" not in shown:
+        assert select.select([ours], [], [], DEADLINE_S)[0], shown
+        shown += os.read(ours, 65536)
+    assert b"events" in shown and b"/s" in shown and b"%" in shown
+    process.kill()
     os.close(ours)
-    assert b"ETA" in shown and b"events" in shown and b"/s" in shown
-    again = server.ctl("publish", path)
-    assert b"ETA" not in again.stderr and b"\r" not in again.stderr
+    done = server.ctl("publish", write_lines(tmp_path / "w.jsonl", [line(1)] * 100000))
+    assert b"ETA" not in done.stderr and b"\r" not in done.stderr
 
 
 def test_worker_id_of_another_user_is_told(server, tmp_path):

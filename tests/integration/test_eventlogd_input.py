@@ -73,20 +73,20 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 @pytest.mark.parametrize("greeted", [True, False])
 def test_malformed_message_is_refused(server, path, name, greeted):
-    before = server.rss_bytes()
+    before = server.private_bytes()
     with Connection(path, hello=greeted) as c:
         c.send_bytes(raw(BOMBS[name]))
         expect_refused(c)
-    assert server.rss_bytes() - before < 64 << 20
+    assert server.private_bytes() - before < 64 << 20
 
 
 @pytest.mark.parametrize("length", [0, 0xFFFFFFFF, 0x80000000, 64 << 20])
 def test_frame_of_an_impossible_length_is_refused_at_once(server, path, length):
-    before = server.rss_bytes()
+    before = server.private_bytes()
     with Connection(path) as c:
         c.send_bytes(struct.pack("<I", length))
         expect_refused(c)
-    assert server.rss_bytes() - before < 16 << 20
+    assert server.private_bytes() - before < 16 << 20
 
 
 def test_half_a_frame_and_gone(server, path):

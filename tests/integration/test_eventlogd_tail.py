@@ -188,18 +188,11 @@ def test_workers_come_page_by_page_in_order(bin_dir):
         assert seen == ids
 
 
-def private_bytes(server):
-    """Without mapped segments: the page cache is the kernel's to give and take."""
-    with open(f"/proc/{server.process.pid}/status", encoding="ascii") as status:
-        fields = dict(x.split(":", 1) for x in status)
-    return int(fields["RssAnon"].split()[0]) * 1024
-
-
 def test_reader_that_does_not_read_does_not_grow_eventlogd(bin_dir):
     with Eventlogd(bin_dir) as server, server.publisher() as p:
         for _ in range(640):
             p.acked("w", [event("x", size=1000)] * 100)
-        before = private_bytes(server)
+        before = server.private_bytes()
         idle = [server.reader() for _ in range(20)]
         for r in idle:
             r.send(SUBSCRIBE, 1, None, ["oldest"], True)
@@ -209,7 +202,7 @@ def test_reader_that_does_not_read_does_not_grow_eventlogd(bin_dir):
             quick.subscribe(["oldest"], follow=False)
             assert len(quick.until_caught_up()) == 128000
         # At most one piece of the log a reader.
-        assert private_bytes(server) - before < 20 * (512 << 10)
+        assert server.private_bytes() - before < 20 * (512 << 10)
         for r in idle:
             r.close()
 
