@@ -174,7 +174,9 @@ int footer_encode(const struct segment_index *index, struct worker_table *table,
 		.sorted = worker_table_sorted(table)};
 	if (encoder.sorted == NULL)
 		return -ENOMEM;
-	int r = encode_entries(&encoder);
+	int r = buf_reserve(out, (size_t)footer_bytes(index, table, 0, 0));
+	if (r == 0)
+		r = encode_entries(&encoder);
 	if (r == 0)
 		r = encode_rows(&encoder);
 	if (r == 0)

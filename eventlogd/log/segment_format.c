@@ -18,6 +18,12 @@ static_assert(SEGMENT_EPOCHS_AT + SEGMENT_EPOCHS_MAX * SEGMENT_EPOCH_BYTES <= SE
 static_assert(SECTIONS_AT + SECTION_COUNT * SECTION_BYTES <= SEGMENT_TRAILER_BYTES,
 	"the sections fit the trailer");
 
+/* Far from where a sum could wrap; no log gets there. */
+static bool sequence_is_usable(uint64_t sequence)
+{
+	return sequence != 0 && sequence <= INT64_MAX;
+}
+
 static uint32_t page_check(const uint8_t *bytes, size_t len)
 {
 	return crc32c(bytes + CHECKED_FROM, len - CHECKED_FROM);
@@ -57,14 +63,17 @@ enum segment_format_result segment_header_decode(
 	if (get_le16(bytes + 12) > SEGMENT_FORMAT_VERSION ||
 		(features & ~(uint32_t)SEGMENT_FEATURES_KNOWN) != 0)
 		return SEGMENT_FORMAT_NEWER;
-	if (epoch_count == 0 || epoch_count > SEGMENT_EPOCHS_MAX)
+	uint64_t base = get_le64(bytes + 40);
+	/* What is on the disk when a segment begins is before it. */
+	if (epoch_count == 0 || epoch_count > SEGMENT_EPOCHS_MAX || !sequence_is_usable(base) ||
+		get_le64(bytes + 72) >= base)
 		return SEGMENT_FORMAT_DAMAGED;
 
 	*out = (struct segment_header){
 		.epoch = get_le16(bytes + 14),
 		.features = features,
 		.salt = get_le32(bytes + 20),
-		.base = get_le64(bytes + 40),
+		.base = base,
 		.created_ns = get_le64(bytes + 48),
 		.file_bytes = get_le64(bytes + 56),
 		.previous_base = get_le64(bytes + 64),
@@ -121,7 +130,8 @@ static bool trailer_fits(const struct segment_trailer *trailer, uint64_t file_by
 			section->bytes > end - section->offset)
 			return false;
 	}
-	return trailer->base != 0 && trailer->last_seq >= trailer->base - 1;
+	return sequence_is_usable(trailer->base) && trailer->last_seq >= trailer->base - 1 &&
+	       trailer->last_seq - (trailer->base - 1) < UINT32_MAX;
 }
 
 enum segment_format_result segment_trailer_decode(const uint8_t bytes[SEGMENT_TRAILER_BYTES],
@@ -185,7 +195,8 @@ bool segment_name_parse(const char *name, uint64_t *base, uint16_t *epoch)
 {
 	uint64_t b, e;
 	if (strlen(name) != SEGMENT_NAME_BYTES || !hex_parse(name, 16, &b) || name[16] != '-' ||
-		!hex_parse(name + 17, 4, &e) || strcmp(name + 21, ".seg") != 0 || b == 0 || e == 0)
+		!hex_parse(name + 17, 4, &e) || strcmp(name + 21, ".seg") != 0 ||
+		!sequence_is_usable(b) || e == 0)
 		return false;
 	*base = b;
 	*epoch = (uint16_t)e;
