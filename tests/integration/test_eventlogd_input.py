@@ -103,6 +103,26 @@ def test_half_a_frame_that_stays_holds_nobody_up(server, path):
     c.close()
 
 
+def test_publisher_that_sends_byte_by_byte_is_served_in_the_end(server):
+    with server.publisher() as slow, server.publisher() as quick:
+        for byte in frame(PUBLISH, 1, "slow", None, [[None, b'{"event":"drop"}']]):
+            slow.send_bytes(bytes([byte]))
+            assert quick.publish("quick", [b"{}"])[0] == ACK
+        assert slow.receive()[:2] == [ACK, 1]
+
+
+def test_good_frames_before_a_bad_one_are_kept(server):
+    with server.publisher("kept") as p:
+        p.send_bytes(frame(PUBLISH, 1, "kept", 1, [[None, b"{}"]]) + raw(b"\xc1"))
+        message = p.receive()
+        while message[0] == ACK:
+            message = p.receive()
+        assert message[0] == ERROR and message[2] == "protocol_error"
+        p.expect_closed()
+    with server.publisher("kept") as p:
+        assert p.position("kept") == 1
+
+
 def test_random_bytes(server, path):
     rng = random.Random(SEED)
     print(f"SEED={SEED}")
