@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend-relay/authorization.h"
 #include "backend-relay/refusal.h"
 #include "backend-relay/source_failure.h"
 #include "proto/json.h"

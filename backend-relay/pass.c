@@ -16,7 +16,6 @@
 #include "proto/ws/ws_frames.h"
 
 enum {
-	MARKS_MAX = 1024,
 	HOLD_BASE_MS = 500,
 	HOLD_CAP_MS = 30000,
 	REVISION_BYTES_MAX = 256,
@@ -143,7 +142,7 @@ void pass_close(struct pass *pass)
 	assert(!pass->in_callback);
 	projector_remove_pass(pass->projector, pass);
 	ring_free(&pass->items);
-	free(pass->marks);
+	open_state_free(&pass->open);
 	free(pass);
 }
 
@@ -169,47 +168,6 @@ void pass_set_start(struct pass *pass, const struct cursor *start)
 	pass->has_start = true;
 }
 
-/* ---- open state: from where on events would have to be fed again ---- */
-
-static bool add_mark(struct pass *pass, uint64_t ticket)
-{
-	if (pass->marks == NULL)
-		pass->marks = malloc(MARKS_MAX * sizeof(*pass->marks));
-	if (pass->marks == NULL)
-		return false;
-	if (pass->mark_count == MARKS_MAX) {
-		/* Every other one goes: an older mark than needed is right too, only longer. */
-		for (size_t i = 0; i < MARKS_MAX / 2; i++)
-			pass->marks[i] = pass->marks[2 * i];
-		pass->mark_count = MARKS_MAX / 2;
-	}
-	pass->marks[pass->mark_count++] = (struct pass_mark){
-		ticket, ring_position_before(&pass->items, ticket)};
-	return true;
-}
-
-/* After the answer for `ticket`: state reaches back to the ticket `open_since`, or to none. */
-static bool update_state(struct pass *pass, uint64_t ticket, const msgpack_object *open_since)
-{
-	uint64_t since;
-	if (field_is_nil(open_since)) {
-		pass->has_state = false;
-		pass->mark_count = 0;
-		return true;
-	}
-	if (!field_u64(open_since, &since) || since > ticket || !add_mark(pass, ticket))
-		return false;
-	size_t oldest = 0;
-	while (oldest + 1 < pass->mark_count && pass->marks[oldest + 1].ticket <= since)
-		oldest++;
-	memmove(pass->marks, pass->marks + oldest,
-		(pass->mark_count - oldest) * sizeof(*pass->marks));
-	pass->mark_count -= oldest;
-	pass->has_state = true;
-	pass->open_from = pass->marks[0].before;
-	return true;
-}
-
 /* ---- output ---- */
 
 static struct pass_item *item_at(const struct pass *pass, uint64_t ticket)
@@ -220,7 +178,7 @@ static struct pass_item *item_at(const struct pass *pass, uint64_t ticket)
 static struct client_position position_after(const struct pass *pass, const struct pass_item *item)
 {
 	struct client_position position = {.at = item->source.slot.position};
-	position.warm_from = pass->has_state ? pass->open_from : position.at;
+	position.warm_from = pass->open.is_open ? pass->open.from : position.at;
 	memcpy(position.view, pass->view, VIEW_DIGEST_BYTES);
 	return position;
 }
@@ -436,7 +394,7 @@ bool pass_on_projection_opened(struct pass *pass, const struct message *message)
 		end_pass(pass, pass->handler->on_view_changed);
 		return true;
 	}
-	if (pass->has_state) {
+	if (pass->open.is_open) {
 		end_pass(pass, pass->handler->on_state_lost);
 		return true;
 	}
@@ -462,6 +420,19 @@ static bool is_word(const msgpack_object *field, const char *word)
 	size_t len;
 	return field_text(field, &text, &len, NAME_BYTES_MAX) && len == strlen(word) &&
 	       memcmp(text, word, len) == 0;
+}
+
+/* The ticket that the state depends on, or nil. */
+static bool read_open_since(struct pass *pass, uint64_t ticket, const msgpack_object *field)
+{
+	uint64_t since;
+	if (field_is_nil(field)) {
+		open_state_close(&pass->open);
+		return true;
+	}
+	const struct cursor before = ring_position_before(&pass->items, ticket);
+	return field_u64(field, &since) &&
+	       open_state_update(&pass->open, ticket, &before, since) == OPEN_STATE_OK;
 }
 
 static bool deliver(struct pass *pass, const struct pass_item *item, const uint8_t *payload,
@@ -496,7 +467,7 @@ static bool take_verdict(struct pass *pass, const msgpack_object *answer)
 		return false;
 	bool pass_on = is_word(&field[1], "pass"), rewrite = is_word(&field[1], "rewrite");
 	bool deny = is_word(&field[1], "deny"), refused = is_word(&field[1], "refused");
-	if (!(pass_on || rewrite || deny || refused) || !update_state(pass, ticket, &field[3]))
+	if (!(pass_on || rewrite || deny || refused) || !read_open_since(pass, ticket, &field[3]))
 		return false;
 	struct projector_counters *counters = projector_count(pass->projector);
 	if (item->warm) {

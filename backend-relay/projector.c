@@ -50,16 +50,6 @@ struct projector {
 	struct journal_limit log_limit;
 };
 
-struct authorization {
-	struct projector *projector;
-	struct request *request; /* once it was sent */
-	void (*on_verdict)(void *owner, enum authorization_verdict verdict);
-	void *owner;
-	struct id role, runtime_id, worker_id;
-	char operation[32];
-	TAILQ_ENTRY(authorization) link;
-};
-
 /* ---- the connection ---- */
 
 static void link_on_closed(struct channel *channel)
@@ -93,25 +83,19 @@ static struct pass *find_killer(struct projector *projector)
 	return only->pass;
 }
 
-static void fail_authorization(struct authorization *authorization)
-{
-	authorization->on_verdict(authorization->owner, AUTHORIZATION_UNAVAILABLE);
-	free(authorization);
-}
-
 static void forget_requests(struct projector *projector)
 {
 	struct request *request;
 	while ((request = TAILQ_FIRST(&projector->requests)) != NULL) {
 		TAILQ_REMOVE(&projector->requests, request, link);
 		if (request->authorization != NULL)
-			fail_authorization(request->authorization);
+			authorization_end(request->authorization, AUTHORIZATION_UNAVAILABLE);
 		free(request);
 	}
 	struct authorization *authorization;
 	while ((authorization = TAILQ_FIRST(&projector->unsent)) != NULL) {
 		TAILQ_REMOVE(&projector->unsent, authorization, link);
-		fail_authorization(authorization);
+		authorization_end(authorization, AUTHORIZATION_UNAVAILABLE);
 	}
 }
 
@@ -234,12 +218,9 @@ static const char *on_authorization(struct request *request, const struct messag
 	bool allow;
 	if (!projector_read_verdict(&message->field[1], &allow))
 		return "a malformed VERDICT";
-	struct authorization *authorization = request->authorization;
-	if (authorization == NULL)
-		return NULL;
-	authorization->on_verdict(
-		authorization->owner, allow ? AUTHORIZATION_ALLOW : AUTHORIZATION_DENY);
-	free(authorization);
+	if (request->authorization != NULL)
+		authorization_end(
+			request->authorization, allow ? AUTHORIZATION_ALLOW : AUTHORIZATION_DENY);
 	return NULL;
 }
 
@@ -367,19 +348,11 @@ static bool send_open_pass(struct projector *projector, struct pass *pass)
 
 static bool send_authorize(struct projector *projector, struct authorization *authorization)
 {
-	struct message_writer writer;
 	const struct request request = {.kind = REQUEST_AUTHORIZE,
 		.authorization = authorization,
 		.id = projector->next_id++};
 	buf_reset(&projector->out, KEEP_BUFFER_BYTES);
-	message_begin(&writer, &projector->out, MESSAGE_AUTHORIZE);
-	write_u64(&writer, request.id);
-	write_text(&writer, authorization->role.text);
-	write_text(&writer, authorization->runtime_id.text);
-	write_text(&writer,
-		authorization->worker_id.text[0] != '\0' ? authorization->worker_id.text : NULL);
-	write_text(&writer, authorization->operation);
-	if (message_end(&writer) < 0) {
+	if (authorization_write(authorization, request.id, &projector->out) < 0) {
 		projector_fail(projector, "out of memory");
 		return false;
 	}
@@ -591,38 +564,19 @@ const struct projector_config *projector_config(const struct projector *projecto
 	return &projector->config;
 }
 
-/* ---- authorizations ---- */
+/* ---- for authorizations ---- */
 
-int authorization_open(struct authorization **out, struct projector *projector, const char *role,
-	const char *runtime_id, const char *worker_id, const char *operation,
-	void (*on_verdict)(void *owner, enum authorization_verdict verdict), void *owner)
+void projector_add_authorization(struct projector *projector, struct authorization *authorization)
 {
-	struct authorization *authorization = calloc(1, sizeof(*authorization));
-	if (authorization == NULL)
-		return -ENOMEM;
-	authorization->projector = projector;
-	authorization->on_verdict = on_verdict;
-	authorization->owner = owner;
-	bool valid = id_set(&authorization->role, role, strlen(role)) &&
-		     id_set(&authorization->runtime_id, runtime_id, strlen(runtime_id)) &&
-		     (worker_id == NULL ||
-			     id_set(&authorization->worker_id, worker_id, strlen(worker_id)));
-	assert(valid && strlen(operation) < sizeof(authorization->operation));
-	(void)valid;
-	strcpy(authorization->operation, operation);
 	TAILQ_INSERT_TAIL(&projector->unsent, authorization, link);
 	projector_pump_soon(projector);
-	*out = authorization;
-	return 0;
 }
 
-void authorization_cancel(struct authorization *authorization)
+void projector_remove_authorization(
+	struct projector *projector, struct authorization *authorization)
 {
-	if (authorization == NULL)
-		return;
 	if (authorization->request != NULL)
-		authorization->request->authorization = NULL;
+		authorization->request->authorization = NULL; /* the answer is dropped */
 	else
-		TAILQ_REMOVE(&authorization->projector->unsent, authorization, link);
-	free(authorization);
+		TAILQ_REMOVE(&projector->unsent, authorization, link);
 }

@@ -47,25 +47,9 @@ struct projector_counters {
 
 /* Starts to connect. Everything in `config` must outlive the projector. 0 or -errno. */
 _must_check_ int projector_open(struct projector **out, const struct projector_config *config);
-/* All passes and authorizations are closed before. Frees itself from the loop. */
+/* All passes are closed before. Frees itself from the loop. */
 void projector_close(struct projector *projector);
 
 /* Whether verdicts can be expected: connected, or trying for the first time. */
 bool projector_is_up(const struct projector *projector);
 const struct projector_counters *projector_counters(const struct projector *projector);
-
-/* ---- AUTHORIZE: a verdict from names alone ---- */
-
-enum authorization_verdict { AUTHORIZATION_ALLOW, AUTHORIZATION_DENY, AUTHORIZATION_UNAVAILABLE };
-
-struct authorization;
-
-/*
- * Asks whether a role may do an operation on a worker. on_verdict comes once, from the loop, unless
- * it is cancelled; then the authorization is gone. worker_id NULL asks whether there is anything
- * of the runtime that the role may see. 0 or -errno.
- */
-_must_check_ int authorization_open(struct authorization **out, struct projector *projector,
-	const char *role, const char *runtime_id, const char *worker_id, const char *operation,
-	void (*on_verdict)(void *owner, enum authorization_verdict verdict), void *owner);
-void authorization_cancel(struct authorization *authorization); /* accepts NULL */

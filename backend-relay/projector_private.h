@@ -1,11 +1,13 @@
 /*
- * What projector.c and pass.c share. Nobody else includes this.
+ * What projector.c, pass.c and authorization.c share. Nobody else includes this.
  */
 #pragma once
 
 #include <sys/queue.h>
 
+#include "backend-relay/authorization.h"
 #include "backend-relay/backoff.h"
+#include "backend-relay/open_state.h"
 #include "backend-relay/pass.h"
 #include "backend-relay/projector.h"
 #include "proto/channel.h"
@@ -18,12 +20,6 @@ enum {
 	BATCH_BYTES = 256 * 1024, /* the same; one larger event goes alone */
 	PASS_ITEMS_MAX = 8192,
 	QUEUED_BYTES_MAX = 4 * 1024 * 1024,
-};
-
-/* Where a ticket's event begins: what had been read before it. */
-struct pass_mark {
-	uint64_t ticket;
-	struct cursor before;
 };
 
 struct pass_item {
@@ -59,15 +55,22 @@ struct pass {
 	uint64_t held_until_ns;
 	struct backoff hold;
 
-	/* Open state: from open_from on, events would have to be fed again. */
-	bool has_state;
-	struct cursor open_from;
-	struct pass_mark *marks; /* since the oldest open ticket */
-	size_t mark_count;
+	struct open_state open; /* behind the last answer */
 
 	TAILQ_ENTRY(pass) link;
 };
 TAILQ_HEAD(pass_list, pass);
+
+struct authorization {
+	struct projector *projector;
+	struct request *request; /* once it was sent */
+	void (*on_verdict)(void *owner, enum authorization_verdict verdict);
+	void *owner;
+	struct id role, runtime_id;
+	struct id worker_id; /* empty: the runtime as a whole */
+	char operation[32];
+	TAILQ_ENTRY(authorization) link; /* until it is sent */
+};
 
 enum request_kind { REQUEST_OPEN_PASS, REQUEST_PROJECT, REQUEST_AUTHORIZE };
 
@@ -93,6 +96,17 @@ void projector_remove_pass(struct projector *projector, struct pass *pass);
 void projector_pump_soon(struct projector *projector);
 struct projector_counters *projector_count(struct projector *projector);
 const struct projector_config *projector_config(const struct projector *projector);
+
+/* ---- projector.c, for authorizations ---- */
+void projector_add_authorization(struct projector *projector, struct authorization *authorization);
+void projector_remove_authorization(
+	struct projector *projector, struct authorization *authorization);
+
+/* ---- authorization.c, for the projector ---- */
+_must_check_ int authorization_write(
+	const struct authorization *authorization, uint64_t request_id, struct buf *out);
+/* Tells its owner and frees it. */
+void authorization_end(struct authorization *authorization, enum authorization_verdict verdict);
 
 /* ---- pass.c, for the projector ---- */
 

@@ -109,6 +109,32 @@ static void lost_records_and_their_successors_never_mix(void **state)
 	assert_int_equal(find(ring, 7, 2, 106, &index), RING_FOUND);
 }
 
+static void only_positions_of_the_ring_are_found_exactly(void **state)
+{
+	struct ring *ring = *state;
+	push(ring, 1, 102, 1);
+	push(ring, 2, 105, 1);
+	static const struct {
+		struct cursor at;
+		bool found;
+		uint64_t index;
+	} cases[] = {
+		{{7, 1, 100}, true, 0}, /* the floor */
+		{{7, 1, 102}, true, 1},
+		{{7, 2, 105}, true, 2},
+		{{7, 1, 101}, false, 0},
+		{{7, 2, 106}, false, 0}, /* ahead */
+		{{7, 1, 105}, false, 0}, /* lost and numbered again */
+		{{8, 1, 102}, false, 0},
+		{{7, 1, 99}, false, 0},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint64_t index = 99;
+		assert_int_equal(ring_find_exactly(ring, &cases[i].at, &index), cases[i].found);
+		assert_int_equal(index, cases[i].found ? cases[i].index : 99);
+	}
+}
+
 static void restart_releases_everything_and_keeps_counting(void **state)
 {
 	struct ring *ring = *state;
@@ -131,6 +157,7 @@ int main(void)
 		TEST(reader_joins_exactly_behind_what_it_has),
 		TEST(caps_drop_the_oldest_and_move_the_floor),
 		TEST(lost_records_and_their_successors_never_mix),
+		TEST(only_positions_of_the_ring_are_found_exactly),
 		TEST(restart_releases_everything_and_keeps_counting),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
