@@ -149,6 +149,7 @@ void gate_close(struct gate *gate)
 
 void gate_free(struct gate *gate)
 {
+	buf_free(&gate->scratch);
 	ws_context_free(gate->ws);
 	gate->ws = NULL;
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "proto/base/attributes.h"
+#include "proto/base/buf.h"
 #include "proto/base/daemon.h"
 #include "proto/base/journal.h"
 #include "proto/ws/ws_server.h"
@@ -35,6 +36,7 @@ struct gate {
 	struct session *sessions;
 	struct query *queries;
 	struct counters counters;
+	struct buf scratch;            /* of the session that is building frames right now */
 	struct journal_limit tail_log; /* lines about eventlogd */
 	bool stopping;
 };

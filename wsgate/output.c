@@ -3,24 +3,23 @@
 #include <errno.h>
 #include <string.h>
 
-enum { RUN_BYTES = 64 * 1024, KEEP_SCRATCH_BYTES = 2 * RUNTIME_BATCH_BYTES };
+enum { KEEP_SCRATCH_BYTES = 2 * RUNTIME_BATCH_BYTES };
 
-void output_init(struct output *output, enum output_form form)
+void output_init(struct output *output, enum output_form form, struct buf *scratch)
 {
-	*output = (struct output){.form = form};
+	*output = (struct output){.form = form, .scratch = scratch};
 }
 
 void output_free(struct output *output)
 {
 	ws_frames_unref(output->frames);
-	buf_free(&output->scratch);
 	*output = (struct output){0};
 }
 
 static bool has_frames(struct output *output)
 {
 	if (output->frames == NULL && output->error == 0) {
-		output->frames = ws_frames_new(RUN_BYTES);
+		output->frames = ws_frames_new(0);
 		if (output->frames == NULL)
 			output->error = -ENOMEM;
 	}
@@ -37,10 +36,10 @@ static void close_batch(struct output *output)
 	int r = runtime_batch_end(&output->batch);
 	if (r == 0 && has_frames(output))
 		r = ws_frames_add_message(
-			output->frames, WS_BINARY, output->scratch.data, output->scratch.len);
+			output->frames, WS_BINARY, output->scratch->data, output->scratch->len);
 	if (r < 0)
 		output->error = r;
-	buf_reset(&output->scratch, KEEP_SCRATCH_BYTES);
+	buf_reset(output->scratch, KEEP_SCRATCH_BYTES);
 }
 
 static struct runtime_batch_writer *batch_for(struct output *output, size_t payload_len)
@@ -48,7 +47,7 @@ static struct runtime_batch_writer *batch_for(struct output *output, size_t payl
 	if (output->batch_is_open && runtime_batch_is_full(&output->batch, payload_len))
 		close_batch(output);
 	if (!output->batch_is_open) {
-		runtime_batch_begin(&output->batch, &output->scratch);
+		runtime_batch_begin(&output->batch, output->scratch);
 		output->batch_is_open = true;
 	}
 	return &output->batch;
@@ -61,10 +60,10 @@ static void add_text(struct output *output, int r)
 {
 	if (r == 0 && has_frames(output))
 		r = ws_frames_add_message(
-			output->frames, WS_TEXT, output->scratch.data, output->scratch.len);
+			output->frames, WS_TEXT, output->scratch->data, output->scratch->len);
 	if (r < 0)
 		output->error = r;
-	output->scratch.len = 0;
+	output->scratch->len = 0;
 }
 
 static int64_t source_ms(const struct record *record)
@@ -90,10 +89,10 @@ static void add_event_text(struct output *output, const struct cursor *cursor,
 		.has_source_ts = has_source_time(record),
 		.source_ts_ms = source_ms(record),
 	};
-	int r = envelope_write_event_head(&output->scratch, &envelope);
+	int r = envelope_write_event_head(output->scratch, &envelope);
 	if (r == 0 && has_frames(output)) {
 		const struct iovec pieces[] = {
-			{output->scratch.data, output->scratch.len},
+			{output->scratch->data, output->scratch->len},
 			{(void *)record->payload, record->payload_len},
 			{(void *)ENVELOPE_EVENT_TAIL, strlen(ENVELOPE_EVENT_TAIL)},
 		};
@@ -101,7 +100,7 @@ static void add_event_text(struct output *output, const struct cursor *cursor,
 	}
 	if (r < 0)
 		output->error = r;
-	output->scratch.len = 0;
+	output->scratch->len = 0;
 }
 
 /* ---- items ---- */
@@ -136,7 +135,7 @@ void output_add_diagnostic(
 	if (output->form == OUTPUT_BATCH)
 		runtime_batch_add_diagnostic(batch_for(output, 0), diagnostic, details);
 	else
-		add_text(output, diagnostic_write_json(&output->scratch, diagnostic, details));
+		add_text(output, diagnostic_write_json(output->scratch, diagnostic, details));
 }
 
 void output_add_hello(struct output *output, const struct hello *hello)
@@ -144,7 +143,7 @@ void output_add_hello(struct output *output, const struct hello *hello)
 	if (output->form == OUTPUT_BATCH)
 		runtime_batch_add_hello(batch_for(output, 0), hello);
 	else if (output->form == OUTPUT_V1)
-		add_text(output, envelope_write_hello(&output->scratch, hello));
+		add_text(output, envelope_write_hello(output->scratch, hello));
 }
 
 void output_add_caught_up(struct output *output, const struct cursor *cursor)
@@ -154,7 +153,7 @@ void output_add_caught_up(struct output *output, const struct cursor *cursor)
 	if (output->form == OUTPUT_BATCH)
 		runtime_batch_add_caught_up(batch_for(output, 0), cursor);
 	else if (output->form == OUTPUT_V1)
-		add_text(output, envelope_write_caught_up(&output->scratch, text));
+		add_text(output, envelope_write_caught_up(output->scratch, text));
 }
 
 void output_add_bookmark(struct output *output, const struct cursor *cursor)
@@ -164,7 +163,7 @@ void output_add_bookmark(struct output *output, const struct cursor *cursor)
 	if (output->form == OUTPUT_BATCH)
 		runtime_batch_add_bookmark(batch_for(output, 0), cursor);
 	else if (output->form == OUTPUT_V1)
-		add_text(output, envelope_write_bookmark(&output->scratch, text));
+		add_text(output, envelope_write_bookmark(output->scratch, text));
 }
 
 int output_take(struct output *output, struct ws_frames **frames)
@@ -178,6 +177,6 @@ int output_take(struct output *output, struct ws_frames **frames)
 	*frames = output->frames;
 	output->frames = NULL;
 	output->error = 0;
-	buf_reset(&output->scratch, KEEP_SCRATCH_BYTES);
+	buf_reset(output->scratch, KEEP_SCRATCH_BYTES);
 	return r;
 }

@@ -23,13 +23,14 @@ enum output_form {
 struct output {
 	enum output_form form;
 	struct ws_frames *frames; /* NULL: nothing yet */
-	struct buf scratch;       /* the head of an event, or the batch */
+	struct buf *scratch; /* the head of an event, or the batch; empty after output_take() */
 	struct runtime_batch_writer batch;
 	bool batch_is_open;
 	int error;
 };
 
-void output_init(struct output *output, enum output_form form);
+/* `scratch` may be shared: it is used only from the first item up to output_take(). */
+void output_init(struct output *output, enum output_form form, struct buf *scratch);
 void output_free(struct output *output);
 
 /* A verified record of the log whose cursors begin with `log`. */

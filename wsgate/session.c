@@ -179,12 +179,13 @@ static const char *choose_subprotocol(struct session *session)
 	for (size_t i = 0; (asked = ws_request_subprotocol(request, i)) != NULL; i++) {
 		for (size_t k = 0; k < ARRAY_SIZE(known); k++) {
 			if (strcmp(asked, known[k].name) == 0) {
-				output_init(&session->output, known[k].form);
+				output_init(
+					&session->output, known[k].form, &session->gate->scratch);
 				return known[k].name;
 			}
 		}
 	}
-	output_init(&session->output, OUTPUT_PLAIN);
+	output_init(&session->output, OUTPUT_PLAIN, &session->gate->scratch);
 	return NULL;
 }
 
