@@ -13,7 +13,7 @@
 enum {
 	LENGTH_WORD_BYTES = 4,
 	READ_PER_EVENT_BYTES = 256 * 1024,
-	KEEP_BUFFER_BYTES = 512 * 1024,
+	KEEP_BUFFER_BYTES = 64 * 1024, /* by an idle channel; there may be thousands */
 	LAST_READS = 8,
 };
 
