@@ -114,6 +114,7 @@ def test_cut_connections_leave_nothing_behind(log, gate):
     assert gate.metric("sessions_open") == 0
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_old_tls_versions_are_not_spoken(gate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
