@@ -44,6 +44,7 @@ struct source {
 	struct backoff backoff;
 	uint64_t connected_ns, down_since_ns;
 	bool paused, troubled, in_callback, timer_closed;
+	enum diagnostic trouble;       /* while troubled: the newest reason */
 	struct source_failure failure; /* said by the runtime before it closed */
 	bool has_failure;
 	uv_timer_t timer;
@@ -94,10 +95,12 @@ static void wait_for_next_attempt(struct source *source)
 
 static void tell_trouble(struct source *source, enum diagnostic diagnostic)
 {
-	if (source->troubled)
+	if (source->troubled && source->trouble == diagnostic)
 		return;
+	if (!source->troubled)
+		source->down_since_ns = clock_monotonic_ns();
 	source->troubled = true;
-	source->down_since_ns = clock_monotonic_ns();
+	source->trouble = diagnostic;
 	source->handler->on_trouble(source, diagnostic);
 }
 

@@ -7,8 +7,8 @@
  * source is open; how long is too long is its owner's matter (source_down_since_ns()).
  *
  * on_connected comes after each connection's hello, on_trouble once for each outage with a code for
- * clients, on_refused when the runtime has said no to what was asked (the cursor, the worker): then
- * the source does nothing more until it is closed.
+ * clients and again when its reason changes, on_refused when the runtime has said no to what was
+ * asked (the cursor, the worker): then the source does nothing more until it is closed.
  *
  * source_pause() stops reading from the socket; what the current message holds is still handed on.
  *
