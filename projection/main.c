@@ -50,7 +50,7 @@ static int load_policy(struct policy *policy, const char *path)
 	if (r == 0)
 		return 0;
 	fprintf(stderr, "%s\n", error.text);
-	return r == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
+	return r == -ENOMEM ? EXIT_FAILURE : EXIT_USAGE;
 }
 
 static int load_key(

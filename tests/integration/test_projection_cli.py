@@ -57,7 +57,7 @@ def test_check_says_ok_or_where_the_mistake_is(bin_dir, tmp_path):
     assert result.stderr.decode() == f'{policy}:5:5: unknown key "colour"\n'
     for option in ("--policy", "--check"):
         assert run(bin_dir, option, policy).returncode == 2
-        assert run(bin_dir, option, tmp_path / "missing.yaml").returncode == 1
+        assert run(bin_dir, option, tmp_path / "missing.yaml").returncode == 2
 
 
 def test_the_example_policy_is_good(bin_dir):
