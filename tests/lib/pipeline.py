@@ -201,8 +201,8 @@ class Pipeline:
     def observe(self, worker_id, role="operator", cursor=None, plain=False, runtime_id=None,
                 **options):
         """A client of the relay. `plain` asks for no subprotocol; role None sends no token."""
+        options.setdefault("token", self.info["tokens"].get(role) if role else None)
         return ws.Client(self.client_url(worker_id, cursor, runtime_id),
-                         token=self.info["tokens"].get(role) if role else None,
                          subprotocols=[] if plain else ["sightline.v1"], **options)
 
     def follow(self, worker_id, role="operator", cursor=None, **options):
