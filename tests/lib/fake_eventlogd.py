@@ -51,6 +51,7 @@ class _Peer(Connection):
     def __init__(self, accepted):  # pylint: disable=super-init-not-called
         self.socket, self._in = accepted, bytearray()
         self.subscription = None  # (request id, workers, from, follow)
+        self.script = None
 
 
 class FakeEventlogd:
@@ -143,7 +144,7 @@ class FakeEventlogd:
             while True:
                 self._answer(peer, peer.receive())
                 if peer.subscription is not None:
-                    self._run(self._stream, peer, self.scripts.pop(0) if self.scripts else None)
+                    self._run(self._stream, peer, peer.script)
                     while True:  # STATUS of a subscriber
                         self._answer(peer, peer.receive())
         except (Closed, OSError):
@@ -203,6 +204,8 @@ class FakeEventlogd:
             peer.send(ERROR, request_id, "worker_not_found", "no such worker", None)
         else:
             first = self._first(workers, start)
+            # Before the reader hears of it: what it does next may be another subscription.
+            peer.script = self.scripts.pop(0) if self.scripts else None
             peer.send(SUBSCRIBED, request_id, first, 1, self.newest)
             peer.subscription = (request_id, workers, first, follow)
         with self._changed:
