@@ -139,6 +139,24 @@ static void room_for_one_segment_is_not_enough_to_resume(void **state)
 	expect(&f->log, 1);
 }
 
+static void an_epoch_is_not_given_twice_when_recovery_ends_on_a_full_disk(void **state)
+{
+	struct fault_fixture *f = *state;
+	log_fixture_open(&f->log);
+	assert_int_equal(log_fixture_append(&f->log, "w", "{}"), EVENT_LOG_OK);
+	log_fixture_kill(&f->log);
+	/* It seals the old segment, and has no room to begin the new one. */
+	fault_ops_set(&f->faults, FAULT_FALLOCATE, -ENOSPC, 0, true);
+	log_fixture_open(&f->log);
+	log_fixture_kill(&f->log);
+	fault_ops_clear(&f->faults);
+	log_fixture_open(&f->log);
+	struct log_ends ends;
+	log_view_ends(event_log_view(f->log.log), &ends);
+	assert_int_equal(ends.epoch, 2);
+	expect(&f->log, 1);
+}
+
 static void a_short_write_goes_on_at_the_same_place(void **state)
 {
 	struct fault_fixture *f = *state;
@@ -167,7 +185,15 @@ static void half_a_refused_write_never_becomes_a_record(void **state)
 	assert_int_equal(log_fixture_append_batch(&f->log, &batch), EVENT_LOG_NO_SPACE);
 	struct log_worker worker;
 	assert_false(event_log_worker(f->log.log, "v", 1, &worker));
-	append_once_there_is_room(&f->log);
+	/* Of the refused records' size, so that it ends where the second of them begins. */
+	struct event_log_status status;
+	do {
+		log_fixture_tick(&f->log, 2 * NS_PER_S);
+		log_fixture_wait(&f->log);
+		(void)event_log_commit(f->log.log, f->log.wall_ns);
+		event_log_status(f->log.log, &status);
+	} while (status.has_no_space);
+	assert_int_equal(log_fixture_append(&f->log, "w", "{\"refused\":nope}"), EVENT_LOG_OK);
 	assert_int_equal(f->log.staged.first_seq, 2);
 	log_fixture_kill(&f->log);
 	log_fixture_open(&f->log);
@@ -335,6 +361,7 @@ int main(void)
 		FAULT_TEST(a_full_disk_stops_writing_and_not_reading),
 		FAULT_TEST(a_disk_full_at_the_start_serves_reads),
 		FAULT_TEST(room_for_one_segment_is_not_enough_to_resume),
+		FAULT_TEST(an_epoch_is_not_given_twice_when_recovery_ends_on_a_full_disk),
 		FAULT_TEST(a_short_write_goes_on_at_the_same_place),
 		FAULT_TEST(half_a_refused_write_never_becomes_a_record),
 		FAULT_TEST(a_refused_numbered_batch_can_be_sent_again),
