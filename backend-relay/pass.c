@@ -226,6 +226,10 @@ static void settle(struct pass *pass)
 			break;
 		switch (item->source.kind) {
 		case SOURCE_EVENT:
+			projector_count(pass->projector)->refused++;
+			projector_count(pass->projector)->withheld++;
+			complete_first(pass, PASS_NOTICE, NULL);
+			break;
 		case SOURCE_GAP:
 			complete_first(pass, PASS_NOTICE, NULL);
 			break;
@@ -275,6 +279,14 @@ bool pass_is_idle(const struct pass *pass)
 
 /* ---- input ---- */
 
+static bool is_poisonous(const struct pass *pass, const struct source_item *item, uint64_t now_ns)
+{
+	const struct blame *blame = projector_blame(pass->projector);
+	return blame->count > 0 && item->kind == SOURCE_EVENT &&
+	       blame_is_poisonous(
+		       blame, &pass->runtime_id, &pass->worker_id, &item->slot.position, now_ns);
+}
+
 int pass_submit(struct pass *pass, const struct source_item *item, bool warm)
 {
 	if (!pass->has_start) {
@@ -284,7 +296,11 @@ int pass_submit(struct pass *pass, const struct source_item *item, bool warm)
 			start.sequence--;
 		pass_set_start(pass, &start);
 	}
-	struct pass_item element = {.source = source_item_copy(item), .warm = warm};
+	struct pass_item element = {
+		.source = source_item_copy(item),
+		.warm = warm,
+		.withheld = is_poisonous(pass, item, clock_monotonic_ns()),
+	};
 	int r = ring_push(&pass->items, &element);
 	if (r < 0) {
 		release_item(&element);
@@ -505,33 +521,32 @@ bool pass_on_projection_verdicts(
 	}
 	settle(pass);
 	tell_room(pass);
-	if (pass->items.first >= pass->suspect_end)
+	if (pass->items.first >= pass->suspect_end) {
 		backoff_reset(&pass->hold);
+		pass->held_until_ns = 0;
+	}
 	return true;
 }
 
-/* The event that was under way alone when projection died. */
-static void blame_first(struct pass *pass, uint64_t now_ns)
+void pass_blame_first(struct pass *pass, uint64_t now_ns)
 {
-	struct pass_item *item = item_at(pass, pass->items.first);
-	item->deaths++;
-	pass->held_until_ns = now_ns +
-			      NS_PER_MS * (HOLD_BASE_MS / 2 + backoff_next_ms(&pass->hold,
-								      randombytes_random()));
-	if (item->deaths < DEATHS_MAX)
+	const struct cursor *position = &item_at(pass, pass->items.first)->source.slot.position;
+	if (blame_add(projector_blame(pass->projector), &pass->runtime_id, &pass->worker_id,
+		    position, now_ns) < DEATHS_MAX) {
+		uint64_t hold_ms = HOLD_BASE_MS / 2 +
+				   backoff_next_ms(&pass->hold, randombytes_random());
+		pass->held_until_ns = now_ns + NS_PER_MS * hold_ms;
 		return;
-	item->withheld = true;
-	pass->held_until_ns = 0;
-	projector_count(pass->projector)->refused++;
-	projector_count(pass->projector)->withheld++;
+	}
 	char id[EVENT_ID_TEXT_BYTES + 1];
 	event_id_format(projector_config(pass->projector)->event_id_key, pass->runtime_id.text,
-		pass->worker_id.text, &item->source.slot.position, id);
+		pass->worker_id.text, position, id);
 	journal(LOG_ERR, "event %s of worker %s at runtime %s ended projection %d times, withheld",
 		id, pass->worker_id.text, pass->runtime_id.text, DEATHS_MAX);
+	pass->held_until_ns = 0;
 }
 
-void pass_on_projection_gone(struct pass *pass, bool killer, uint64_t now_ns)
+void pass_on_projection_gone(struct pass *pass, uint64_t now_ns)
 {
 	pass->is_known = false;
 	if (pass->state == PASS_OVER)
@@ -539,8 +554,8 @@ void pass_on_projection_gone(struct pass *pass, bool killer, uint64_t now_ns)
 	if (pass->sent > pass->suspect_end)
 		pass->suspect_end = pass->sent;
 	pass->sent = pass->items.first;
-	if (killer && pass->items.first < pass->items.end)
-		blame_first(pass, now_ns);
+	for (uint64_t i = pass->items.first; i < pass->suspect_end; i++)
+		item_at(pass, i)->withheld |= is_poisonous(pass, &item_at(pass, i)->source, now_ns);
 	pass->state = PASS_CLOSED;
 	if (pass->troubled)
 		return;

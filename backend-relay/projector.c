@@ -46,6 +46,7 @@ struct projector {
 	struct pass_list passes;
 	struct request_list requests; /* sent and not answered, oldest first */
 	TAILQ_HEAD(, authorization) unsent;
+	struct blame blame;
 	struct projector_counters counters;
 	struct journal_limit log_limit;
 };
@@ -99,6 +100,15 @@ static void forget_requests(struct projector *projector)
 	}
 }
 
+static void projector_on_tick(uv_timer_t *handle);
+
+/* The clock runs only while something is waited for. */
+static void start_tick(struct projector *projector)
+{
+	if (!uv_is_active((uv_handle_t *)&projector->timer))
+		uv_timer_start(&projector->timer, projector_on_tick, TICK_MS, TICK_MS);
+}
+
 static void projector_fail(struct projector *projector, const char *why)
 {
 	uint64_t now_ns = clock_monotonic_ns();
@@ -106,13 +116,16 @@ static void projector_fail(struct projector *projector, const char *why)
 		projector->counters.deaths++;
 	log_down(projector, why);
 	struct pass *killer = find_killer(projector), *pass;
+	if (killer != NULL)
+		pass_blame_first(killer, now_ns);
 	projector->state = PROJECTOR_WAITING;
 	projector->has_failed = true;
 	projector->next_attempt_ns = now_ns + NS_PER_MS * backoff_next_ms(&projector->backoff,
 								  randombytes_random());
 	drop_link(projector);
 	TAILQ_FOREACH(pass, &projector->passes, link)
-	pass_on_projection_gone(pass, pass == killer, now_ns);
+	pass_on_projection_gone(pass, now_ns);
+	start_tick(projector);
 	forget_requests(projector);
 }
 
@@ -316,6 +329,7 @@ static bool send_request(
 	request->sent_ns = clock_monotonic_ns();
 	if (TAILQ_EMPTY(&projector->requests))
 		projector->last_answer_ns = request->sent_ns;
+	start_tick(projector);
 	TAILQ_INSERT_TAIL(&projector->requests, request, link);
 	if (request->authorization != NULL)
 		request->authorization->request = request;
@@ -473,7 +487,14 @@ static void projector_on_tick(uv_timer_t *handle)
 		projector_fail(projector, "no answer in time");
 		return;
 	}
-	projector_pump_soon(projector); /* passes that were held back */
+	bool is_holding = false;
+	struct pass *pass;
+	TAILQ_FOREACH(pass, &projector->passes, link)
+	is_holding |= pass->held_until_ns != 0;
+	if (is_holding)
+		projector_pump_soon(projector);
+	else if (!is_waiting)
+		uv_timer_stop(&projector->timer);
 }
 
 int projector_open(struct projector **out, const struct projector_config *config)
@@ -557,6 +578,11 @@ void projector_remove_pass(struct projector *projector, struct pass *pass)
 struct projector_counters *projector_count(struct projector *projector)
 {
 	return &projector->counters;
+}
+
+struct blame *projector_blame(struct projector *projector)
+{
+	return &projector->blame;
 }
 
 const struct projector_config *projector_config(const struct projector *projector)

@@ -7,6 +7,7 @@
 
 #include "backend-relay/authorization.h"
 #include "backend-relay/backoff.h"
+#include "backend-relay/blame.h"
 #include "backend-relay/open_state.h"
 #include "backend-relay/pass.h"
 #include "backend-relay/projector.h"
@@ -15,7 +16,6 @@
 #include "proto/message.h"
 
 enum {
-	DEATHS_MAX = 3,           /* of projection, by one event */
 	BATCH_EVENTS = 512,       /* in one PROJECT */
 	BATCH_BYTES = 256 * 1024, /* the same; one larger event goes alone */
 	PASS_ITEMS_MAX = 8192,
@@ -25,8 +25,7 @@ enum {
 struct pass_item {
 	struct source_item source; /* first: its slot is the ring's */
 	bool warm;
-	bool withheld; /* killed projection DEATHS_MAX times: needs no verdict any more */
-	uint8_t deaths;
+	bool withheld; /* ended projection DEATHS_MAX times: needs no verdict any more */
 };
 
 enum pass_state {
@@ -96,6 +95,7 @@ void projector_remove_pass(struct projector *projector, struct pass *pass);
 void projector_pump_soon(struct projector *projector);
 struct projector_counters *projector_count(struct projector *projector);
 const struct projector_config *projector_config(const struct projector *projector);
+struct blame *projector_blame(struct projector *projector);
 
 /* ---- projector.c, for authorizations ---- */
 void projector_add_authorization(struct projector *projector, struct authorization *authorization);
@@ -123,5 +123,7 @@ int pass_write_project(
 bool pass_on_projection_opened(struct pass *pass, const struct message *message);
 bool pass_on_projection_verdicts(
 	struct pass *pass, const struct request *request, const struct message *message);
-/* The connection is gone. `killer`: the one event that was under way was this pass's. */
-void pass_on_projection_gone(struct pass *pass, bool killer, uint64_t now_ns);
+/* The one event that was under way when the connection went was this pass's oldest. */
+void pass_blame_first(struct pass *pass, uint64_t now_ns);
+/* The connection is gone. */
+void pass_on_projection_gone(struct pass *pass, uint64_t now_ns);

@@ -11,7 +11,7 @@ import ws
 from fake_runtime import FakeRuntime, wait_until
 from relay import Stage, event, free_port
 
-QUICK = {"upstream_timeout": "500ms", "upstream_give_up": "1s"}
+QUICK = {"upstream_timeout": "1500ms"}
 
 
 @pytest.fixture
@@ -37,7 +37,8 @@ def assert_nothing_leaks(stage):
 
 def until_live(stage):
     """The only client reads the live ring and has no upstream of its own any more."""
-    wait_until(lambda: len(stage.runtime.connections) == 1, "one upstream")
+    wait_until(lambda: stage.relay.metric("live_feeds_adopted_total") == 1
+               and stage.relay.metric("upstreams") == 1, "the live ring")
 
 
 def refused(stage, worker="w", runtime="r0"):
@@ -209,8 +210,9 @@ def test_once_connected_session_waits_for_the_runtime_and_is_told_once(bin_dir):
         assert_nothing_leaks(stage)
 
 
-def test_given_up_session_ends_with_the_reason(stage):
-    with stage.relay.observe("w") as client:
+def test_given_up_session_ends_with_the_reason(bin_dir):
+    with Stage(bin_dir, {**QUICK, "upstream_give_up": "500ms"}) as stage, \
+            stage.relay.observe(stage.fill("w", 5) and "w") as client:
         client.until_caught_up()
         until_live(stage)
         stage.runtime.stop()
