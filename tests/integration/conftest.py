@@ -13,3 +13,13 @@ def bin_dir():
     if not value:
         pytest.exit("SIGHTLINE_BIN_DIR is not set: run this through ctest", returncode=2)
     return pathlib.Path(value)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "measures_memory: means nothing under a sanitizer")
+
+
+def pytest_runtest_setup(item):
+    sanitizers = os.environ.get("SIGHTLINE_SANITIZE")
+    if sanitizers and item.get_closest_marker("measures_memory"):
+        pytest.skip(f"measures memory, which is the {sanitizers} sanitizer's here")

@@ -188,6 +188,7 @@ def test_workers_come_page_by_page_in_order(bin_dir):
         assert seen == ids
 
 
+@pytest.mark.measures_memory
 def test_reader_that_does_not_read_does_not_grow_eventlogd(bin_dir):
     with Eventlogd(bin_dir) as server, server.publisher() as p:
         for _ in range(640):
