@@ -75,7 +75,7 @@ def describe(terminal, layout, supervisor, workers):
     api = f"http://{layout.address('client')}/api/runtimes/{layout.runtime_id}/workers"
     ctl = os.path.relpath(layout.program("eventlogctl"))
     pids = "  ".join(f"{s.name} {s.pid}" for s in supervisor.services.values())
-    terminal.say("Sightline is running.", BOLD)
+    terminal.say("Sightline is running. Ctrl-C stops it and leaves nothing behind.", BOLD)
     terminal.say(f"""
   processes   {pids}
   directory   {layout.directory}
@@ -181,6 +181,7 @@ async def demonstrate(options, layout, supervisor, terminal):
         terminal.tick(finish=True)
         terminal.say("")
         if not options.once:
+            describe(terminal, layout, supervisor, workers)
             terminal.say("The run is over; the pipeline goes on. Ctrl-C stops it.", BOLD)
             await asyncio.Event().wait()
         complaints = [c for run in runs for c in await run.verdict()]
