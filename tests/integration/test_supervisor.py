@@ -164,6 +164,16 @@ def test_nothing_is_left_running_when_the_supervisor_is_killed(stand_ins, tmp_pa
         await_gone(pidfds)
 
 
+def test_begins_again_in_the_directory_of_a_supervisor_that_was_killed(stand_ins, tmp_path):
+    (tmp_path / "policy.yaml").write_text("version: 1\n")
+    with Pipeline(stand_ins, policy=tmp_path / "policy.yaml") as pipeline:
+        before = pipeline.info
+        pipeline.kill_supervisor()
+        pipeline.start()
+        assert pipeline.info["tokens"] == before["tokens"]
+        assert ask(pipeline.info["publish_socket"])["pid"] == pipeline.pids["eventlogd"]
+
+
 def run_demo(stand_ins, tmp_path, *arguments):
     policy = tmp_path / "policy.yaml"
     policy.write_text("version: 1\n")
@@ -204,7 +214,8 @@ def test_a_program_that_cannot_start_is_named_with_its_last_words(stand_ins, tmp
     assert "wsgate exited with 3" in talk and "broken on purpose" in talk
 
 
-@pytest.mark.parametrize("arguments", [["--once", "--json"], ["--json"], ["/does/not/exist"]])
+@pytest.mark.parametrize("arguments", [["--once", "--json"], ["--json"], ["/does/not/exist"],
+                                       ["/"], ["/dev/null"]])
 def test_wrong_usage_is_told_before_anything_starts(stand_ins, tmp_path, arguments):
     with run_demo(stand_ins, tmp_path, *arguments) as demo:
         assert demo.wait(30) == 2

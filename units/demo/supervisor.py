@@ -8,6 +8,7 @@ it dies, so nothing is left running. One thread, one asyncio loop.
 
 import array
 import asyncio
+import contextlib
 import ctypes
 import dataclasses
 import fcntl
@@ -135,6 +136,8 @@ class Supervisor:
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._notify.setblocking(False)
         self._notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.notify_path)  # of a supervisor that was killed
         self._notify.bind(self.notify_path)
         self._loop.add_reader(self._notify, self._on_notify)
         for service in self.services.values():
