@@ -52,8 +52,11 @@ def parse_arguments():
     if options.json and not options.no_feed:
         parser.error("--json needs --no-feed")
     for file in options.files:
-        if not os.access(file, os.R_OK):
-            parser.error(f"{file}: cannot be read")
+        try:
+            if not read_lines(file):
+                parser.error(f"{file}: no events in it")
+        except OSError as error:
+            parser.error(f"{file}: {error.strerror}")
     return options
 
 
