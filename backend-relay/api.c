@@ -1,7 +1,5 @@
 #include "backend-relay/api.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +61,7 @@ static void api_free(struct api_request *request)
 static void api_refuse(struct api_request *request, enum diagnostic diagnostic)
 {
 	struct ws_exchange *exchange = request->waiting.exchange;
+	ws_exchange_set_owner(exchange, NULL);
 	api_free(request);
 	refusal_answer(exchange, diagnostic);
 }
@@ -324,6 +323,7 @@ static void api_start(struct api_request *request, const struct ws_request *head
 	bool is_worker = request->route == API_WORKER;
 	if (request->route == API_WORKERS && !read_page(request, head)) {
 		struct ws_exchange *exchange = request->waiting.exchange;
+		ws_exchange_set_owner(exchange, NULL);
 		api_free(request);
 		ws_exchange_refuse(exchange, 400, NULL, "limit or after is not valid");
 		return;

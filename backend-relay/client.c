@@ -1,7 +1,5 @@
 #include "backend-relay/client.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +124,7 @@ static void client_end(struct client *client, enum diagnostic diagnostic, int64_
 		client_upgrade(client);
 		return;
 	}
+	ws_exchange_set_owner(exchange, NULL);
 	client_free(client);
 	refusal_answer(exchange, diagnostic);
 }

@@ -81,5 +81,5 @@ void relay_close(struct relay *relay);
 /* After daemon_close(). */
 void relay_free(struct relay *relay);
 
-/* Of clients: one has come, one has gone. */
+/* A client has freed itself. */
 void relay_client_gone(struct relay *relay);
