@@ -8,14 +8,6 @@
 #include "wsgate/query.h"
 #include "wsgate/session.h"
 
-/* Without a code: the address is not one of ours at all. */
-static void refuse_unknown_address(struct ws_exchange *exchange)
-{
-	static const char body[] =
-		"{\"error\":{\"code\":\"not_found\",\"message\":\"no such address\"}}\n";
-	ws_exchange_respond(exchange, 404, NULL, "application/json", body, strlen(body));
-}
-
 static void refuse_parameter(struct ws_exchange *exchange, const char *message)
 {
 	ws_exchange_refuse(exchange, 400, "runtime.invalid_request", message);
@@ -84,12 +76,10 @@ static bool read_start(const struct ws_request *request, struct session_request 
 
 static void observe(struct gate *gate, struct ws_exchange *exchange, const struct id *worker_id)
 {
-	static const char body[] = "{\"error\":{\"code\":\"upgrade_required\","
-				   "\"message\":\"this address is a WebSocket\"}}\n";
 	const struct ws_request *request = ws_exchange_request(exchange);
 	struct session_request session = {.worker_id = worker_id};
 	if (!ws_request_is_upgrade(request))
-		ws_exchange_respond(exchange, 426, NULL, "application/json", body, strlen(body));
+		ws_exchange_refuse(exchange, 426, NULL, "this address is a WebSocket");
 	else if (!read_start(request, &session))
 		refuse_parameter(exchange, "from is not keyframe, oldest or newest");
 	else
@@ -204,7 +194,8 @@ static void serve(
 			return;
 		}
 	}
-	refuse_unknown_address(exchange);
+	/* Without a code: the address is not one of ours at all. */
+	ws_exchange_refuse(exchange, 404, NULL, "no such address");
 }
 
 void route_runtime_request(struct gate *gate, struct ws_exchange *exchange)

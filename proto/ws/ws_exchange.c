@@ -63,31 +63,35 @@ int ws_exchange_take_fd(struct ws_exchange *exchange)
 
 /* ---- answering ---- */
 
-static const char *status_text(unsigned int status)
+struct status_row {
+	unsigned int status;
+	const char *text;
+	const char *word; /* in a body, where nothing of Sightline has a code for it */
+};
+
+static const struct status_row *status_row(unsigned int status)
 {
-	static const struct {
-		unsigned int status;
-		const char *text;
-	} texts[] = {
-		{200, "OK"},
-		{400, "Bad Request"},
-		{401, "Unauthorized"},
-		{403, "Forbidden"},
-		{404, "Not Found"},
-		{405, "Method Not Allowed"},
-		{408, "Request Timeout"},
-		{413, "Content Too Large"},
-		{426, "Upgrade Required"},
-		{429, "Too Many Requests"},
-		{431, "Request Header Fields Too Large"},
-		{501, "Not Implemented"},
-		{503, "Service Unavailable"},
+	static const struct status_row rows[] = {
+		{200, "OK", "ok"},
+		{400, "Bad Request", "bad_request"},
+		{401, "Unauthorized", "unauthorized"},
+		{403, "Forbidden", "forbidden"},
+		{404, "Not Found", "not_found"},
+		{405, "Method Not Allowed", "method_not_allowed"},
+		{408, "Request Timeout", "request_timeout"},
+		{413, "Content Too Large", "content_too_large"},
+		{426, "Upgrade Required", "upgrade_required"},
+		{429, "Too Many Requests", "too_many_requests"},
+		{431, "Request Header Fields Too Large", "header_too_large"},
+		{501, "Not Implemented", "not_implemented"},
+		{503, "Service Unavailable", "unavailable"},
 	};
-	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-		if (texts[i].status == status)
-			return texts[i].text;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (rows[i].status == status)
+			return &rows[i];
 	}
-	return "Status";
+	static const struct status_row other = {0, "Status", "refused"};
+	return &other;
 }
 
 static void set_deadline(struct ws_exchange *exchange, uint64_t ms)
@@ -136,7 +140,7 @@ void ws_exchange_respond(struct ws_exchange *exchange, unsigned int status, cons
 		"HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
 		"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 		"Connection: close\r\n",
-		status, status_text(status), content_type, len);
+		status, status_row(status)->text, content_type, len);
 	if (r == 0 && status == 401)
 		r = buf_append_str(answer, "WWW-Authenticate: Bearer\r\n");
 	if (r == 0 && status == 405)
@@ -160,7 +164,8 @@ void ws_exchange_refuse(
 	struct ws_exchange *exchange, unsigned int status, const char *code, const char *message)
 {
 	_cleanup_buf_ struct buf body = {0};
-	if (buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}\n", code, message) <
+	const char *word = code != NULL ? code : status_row(status)->word;
+	if (buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}\n", word, message) <
 		0)
 		buf_reset(&body, 0);
 	ws_exchange_respond(exchange, status, code, "application/json", body.data, body.len);

@@ -99,7 +99,10 @@ void *ws_exchange_owner(const struct ws_exchange *exchange);
 void ws_exchange_respond(struct ws_exchange *exchange, unsigned int status, const char *code,
 	const char *content_type, const void *body, size_t len);
 
-/* The same with {"error":{"code":…,"message":…}} as body. Both texts need no escaping. */
+/*
+ * The same with {"error":{"code":…,"message":…}} as body. Both texts need no escaping. Without a
+ * code of ours (NULL: no header) the body's is the status in words: "not_found".
+ */
 void ws_exchange_refuse(
 	struct ws_exchange *exchange, unsigned int status, const char *code, const char *message);
 

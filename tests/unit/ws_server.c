@@ -284,6 +284,19 @@ static void answer_may_come_later_and_is_complete(void **state)
 	assert_int_equal(f->gone, 0);
 }
 
+static void refusal_without_a_code_says_the_status_in_words(void **state)
+{
+	struct fixture *f = *state;
+	peer_sends(f, UPGRADE, strlen(UPGRADE));
+	WAIT_UNTIL(f, f->exchange != NULL);
+	ws_exchange_refuse(f->exchange, 404, NULL, "no such route");
+	f->exchange = NULL;
+	WAIT_UNTIL(f, !peer_reads(f, SIZE_MAX));
+	assert_true(has_received(f, "\r\n\r\n{\"error\":{\"code\":\"not_found\","
+				    "\"message\":\"no such route\"}}\n"));
+	assert_false(has_received(f, "Sightline-Code"));
+}
+
 static void upgrade_of_a_plain_request_answers_426(void **state)
 {
 	struct fixture *f = *state;
@@ -539,6 +552,7 @@ int main(void)
 		TEST(upgrade_works_wherever_the_head_is_cut),
 		TEST(bytes_behind_the_head_reach_the_websocket),
 		TEST(answer_may_come_later_and_is_complete),
+		TEST(refusal_without_a_code_says_the_status_in_words),
 		TEST(upgrade_of_a_plain_request_answers_426),
 		TEST(peer_that_leaves_while_it_waits_is_gone),
 		TEST(half_a_head_ends_with_408_and_garbage_with_400),
