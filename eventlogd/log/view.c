@@ -7,14 +7,24 @@
 #include "eventlogd/log/catalog.h"
 #include "eventlogd/log/recovery.h"
 
+/* Each time a segment went away between being listed and being read. */
+enum { READ_TRIES = 16 };
+
 static int read_directory(struct log_view *view, const struct finding_sink *findings)
 {
-	struct recovery recovery;
-	int r = recovery_read(view, findings, &recovery);
-	if (r == 0 && recovery.is_empty)
-		r = -ENOENT;
-	recovery_free(&recovery);
-	return r;
+	int r = -ENOENT;
+	bool is_empty = false;
+	for (int i = 0; r == -ENOENT && !is_empty && i < READ_TRIES; i++) {
+		struct recovery recovery;
+		if (i > 0) {
+			catalog_clear(view);
+			catalog_init(view, view->ops, view->directory_fd, UINT32_MAX);
+		}
+		r = recovery_read(view, findings, &recovery);
+		is_empty = r == 0 && recovery.is_empty;
+		recovery_free(&recovery);
+	}
+	return is_empty ? -ENOENT : r;
 }
 
 int log_view_open(struct log_view **out, const char *directory, const struct file_ops *ops,

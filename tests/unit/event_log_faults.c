@@ -294,6 +294,22 @@ static void a_roll_that_can_not_be_synced_poisons(void **state)
 	expect(&f->log, count);
 }
 
+static void a_segment_removed_while_a_view_opens_is_no_error(void **state)
+{
+	struct fault_fixture *f = *state;
+	uint64_t count = 0;
+	log_fixture_open(&f->log);
+	assert_int_equal(fill(&f->log, 2, &count), EVENT_LOG_OK);
+	assert_int_equal(log_fixture_close(&f->log), 0);
+	/* From the second call on: the first opens the directory. */
+	for (unsigned int after = 1; after < 12; after++) {
+		struct log_view *view;
+		fault_ops_set(&f->faults, FAULT_OPEN, -ENOENT, after, false);
+		assert_int_equal(log_view_open(&view, f->log.directory, &f->faults.ops, NULL), 0);
+		log_view_close(view);
+	}
+}
+
 /* One run of the log's life: open, append, roll, prune, close. Never more than what it says. */
 static void live_through(struct fault_fixture *f, uint64_t *acked)
 {
@@ -368,6 +384,7 @@ int main(void)
 		FAULT_TEST(repetitions_during_a_sync_are_acknowledged_with_it),
 		FAULT_TEST(a_failed_sync_poisons_the_log_for_good),
 		FAULT_TEST(a_roll_that_can_not_be_synced_poisons),
+		FAULT_TEST(a_segment_removed_while_a_view_opens_is_no_error),
 		FAULT_TEST(whatever_fails_nothing_acknowledged_is_lost),
 	};
 	return cmocka_run_group_tests_name("event_log_faults", tests, NULL, NULL);
