@@ -9,16 +9,16 @@
  * A compromised instance could reach the events of this runtime host, and nothing else.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "eventlogd/config.h"
 #include "eventlogd/confine.h"
 #include "eventlogd/server.h"
+#include "proto/base/daemon_options.h"
 #include "proto/base/fd.h"
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, SOCKET_MODE = 0660 };
+enum { SOCKET_MODE = 0660 };
 
 static const char help[] =
 	"Usage: eventlogd --config FILE\n\n"
@@ -29,40 +29,6 @@ static const char help[] =
 	"  -h, --help         Print this and exit.\n"
 	"      --version      Print the version and exit.\n\n"
 	"Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.\n";
-
-/* -1 to go on, else the exit code. */
-static int parse_options(int argc, char **argv, const char **config_path)
-{
-	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},
-		{0},
-	};
-	int option;
-	*config_path = NULL;
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (option) {
-		case 'c':
-			*config_path = optarg;
-			break;
-		case 'h':
-			fputs(help, stdout);
-			return EXIT_DONE;
-		case 'v':
-			puts("eventlogd " SIGHTLINE_VERSION);
-			return EXIT_DONE;
-		default:
-			return EXIT_USAGE;
-		}
-	}
-	if (*config_path == NULL || optind != argc) {
-		fputs("eventlogd: --config FILE is needed, and nothing else (try --help)\n",
-			stderr);
-		return EXIT_USAGE;
-	}
-	return -1;
-}
 
 /* The inherited socket of this name, or one made at the configured path. -1: told already. */
 static int open_socket(struct daemon *daemon, const char *name, const char *path)
@@ -97,7 +63,7 @@ static int serve(struct daemon *daemon, struct server *server)
 	int r = daemon_run(daemon);
 	if (r < 0)
 		journal(LOG_WARNING, "stopped before everybody had been told");
-	return server_close(server) < 0 ? EXIT_FAILED : EXIT_DONE;
+	return server_close(server) < 0 ? DAEMON_EXIT_FAILED : DAEMON_EXIT_DONE;
 }
 
 static int run(struct daemon *daemon, const struct config *config)
@@ -110,13 +76,13 @@ static int run(struct daemon *daemon, const struct config *config)
 		server_open(&server, daemon, config) < 0) {
 		fd_close(publish_fd);
 		fd_close(tail_fd);
-		return EXIT_FAILED;
+		return DAEMON_EXIT_FAILED;
 	}
 	int r = server_listen(&server, publish_fd, tail_fd);
 	if (r < 0) {
 		journal(LOG_ERR, "can't listen: %s", strerror(-r));
 		server_close(&server);
-		return EXIT_FAILED;
+		return DAEMON_EXIT_FAILED;
 	}
 	return serve(daemon, &server);
 }
@@ -124,21 +90,21 @@ static int run(struct daemon *daemon, const struct config *config)
 int main(int argc, char **argv)
 {
 	const char *config_path;
-	int result = parse_options(argc, argv, &config_path);
-	if (result >= 0)
+	int result = daemon_options(argc, argv, help, &config_path);
+	if (result != DAEMON_OPTIONS_GO_ON)
 		return result;
 	struct config config;
 	struct yaml_error error;
 	if (config_read(&config, config_path, &error) < 0) {
 		fprintf(stderr, "%s\n", error.text);
-		return EXIT_USAGE;
+		return DAEMON_EXIT_USAGE;
 	}
 	static struct daemon daemon;
 	int r = daemon_init(&daemon, "eventlogd");
 	if (r < 0) {
 		fprintf(stderr, "eventlogd: can't start: %s\n", strerror(-r));
 		config_free(&config);
-		return EXIT_FAILED;
+		return DAEMON_EXIT_FAILED;
 	}
 	result = run(&daemon, &config);
 	daemon_close(&daemon);

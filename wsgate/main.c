@@ -10,18 +10,18 @@
  * What a compromised instance could reach: it can read all events of this host and change none.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/base/daemon_options.h"
 #include "proto/base/fd.h"
 #include "proto/base/listen_address.h"
 #include "proto/base/secret_file.h"
 #include "wsgate/confine.h"
 #include "wsgate/gate.h"
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, PATH_BYTES = 4096 };
+enum { PATH_BYTES = 4096 };
 
 static const char help[] =
 	"Usage: wsgate --config FILE\n\n"
@@ -31,39 +31,6 @@ static const char help[] =
 	"  -h, --help         Print this and exit.\n"
 	"      --version      Print the version and exit.\n\n"
 	"Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.\n";
-
-/* -1 to go on, else the exit code. */
-static int parse_options(int argc, char **argv, const char **config_path)
-{
-	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},
-		{0},
-	};
-	int option;
-	*config_path = NULL;
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (option) {
-		case 'c':
-			*config_path = optarg;
-			break;
-		case 'h':
-			fputs(help, stdout);
-			return EXIT_DONE;
-		case 'v':
-			puts("wsgate " SIGHTLINE_VERSION);
-			return EXIT_DONE;
-		default:
-			return EXIT_USAGE;
-		}
-	}
-	if (*config_path == NULL || optind != argc) {
-		fputs("wsgate: --config FILE is needed, and nothing else (try --help)\n", stderr);
-		return EXIT_USAGE;
-	}
-	return -1;
-}
 
 /* The inherited socket of this name, or one made at the configured address. -1: told already. */
 static int open_socket(struct daemon *daemon, const char *name, const char *address)
@@ -113,7 +80,7 @@ static int serve(struct daemon *daemon, struct gate *gate)
 	journal(LOG_INFO, "serving runtime %s", gate->config->runtime_id);
 	if (daemon_run(daemon) < 0)
 		journal(LOG_WARNING, "stopped before everybody had been told");
-	return EXIT_DONE;
+	return DAEMON_EXIT_DONE;
 }
 
 static int run(struct daemon *daemon, struct gate *gate, const struct config *config,
@@ -137,24 +104,24 @@ static int run(struct daemon *daemon, struct gate *gate, const struct config *co
 	inherited_fds_close_rest(&daemon->inherited);
 	if (r < 0) {
 		fd_close(runtime_fd);
-		return EXIT_FAILED;
+		return DAEMON_EXIT_FAILED;
 	}
 	if (gate_listen(gate, runtime_fd, status_fd) < 0 || confine() < 0)
-		return EXIT_FAILED;
+		return DAEMON_EXIT_FAILED;
 	return serve(daemon, gate);
 }
 
 int main(int argc, char **argv)
 {
 	const char *config_path;
-	int result = parse_options(argc, argv, &config_path);
-	if (result >= 0)
+	int result = daemon_options(argc, argv, help, &config_path);
+	if (result != DAEMON_OPTIONS_GO_ON)
 		return result;
 	struct config config;
 	struct yaml_error error;
 	if (config_read(&config, config_path, &error) < 0) {
 		fprintf(stderr, "%s\n", error.text);
-		return EXIT_USAGE;
+		return DAEMON_EXIT_USAGE;
 	}
 	static struct daemon daemon;
 	static struct gate gate;
@@ -162,7 +129,7 @@ int main(int argc, char **argv)
 	if (r < 0) {
 		fprintf(stderr, "wsgate: can't start: %s\n", strerror(-r));
 		config_free(&config);
-		return EXIT_FAILED;
+		return DAEMON_EXIT_FAILED;
 	}
 	result = run(&daemon, &gate, &config, config_path);
 	gate_close(&gate);
