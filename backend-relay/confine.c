@@ -7,8 +7,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "proto/base/daemon_confine.h"
 #include "proto/base/journal.h"
-#include "proto/base/sandbox.h"
 
 static const struct sandbox_call connection_calls[] = {
 	{.name = "accept4", .reason = "clients"},
@@ -72,19 +72,6 @@ static const struct sandbox_path read_paths[] = {
 	{"/run/NetworkManager", SANDBOX_READ},
 };
 
-enum { GROUPS_MAX = 16 };
-
-static size_t gather_groups(struct sandbox_group out[GROUPS_MAX])
-{
-	size_t count = 0;
-	for (size_t i = 0; i < sandbox_loop_calls_count; i++)
-		out[count++] = sandbox_loop_calls[i];
-	out[count++] = sandbox_thread_calls;
-	for (size_t i = 0; i < ARRAY_SIZE(own_groups); i++)
-		out[count++] = own_groups[i];
-	return count;
-}
-
 /* Its directory: a file that is replaced is another file. */
 static void directory_of(const char *file, char out[PATH_MAX])
 {
@@ -97,13 +84,13 @@ static void directory_of(const char *file, char out[PATH_MAX])
 
 int confine(const char *tokens_file)
 {
-	struct sandbox_group groups[GROUPS_MAX];
 	struct sandbox_path paths[ARRAY_SIZE(read_paths) + 1];
 	char tokens_directory[PATH_MAX];
 	memcpy(paths, read_paths, sizeof(read_paths));
 	struct sandbox sandbox = {
-		.group = groups,
-		.group_count = gather_groups(groups),
+		.group = own_groups,
+		.group_count = ARRAY_SIZE(own_groups),
+		.has_threads = true,
 		/* A call of a library that was not foreseen must not end every session. */
 		.otherwise = EPERM,
 		.path = paths,
@@ -114,17 +101,6 @@ int confine(const char *tokens_file)
 		directory_of(tokens_file, tokens_directory);
 		paths[sandbox.path_count++] = (struct sandbox_path){tokens_directory, SANDBOX_READ};
 	}
-	struct sandbox_report report;
 	journal_use_stderr(); /* the journal's own way would make a socket for each line */
-	int r = sandbox_enter(&sandbox, &report);
-	if (r < 0) {
-		journal(LOG_ERR, "can't enter the sandbox: %s", strerror(-r));
-		return r;
-	}
-	if (r == SANDBOX_INCOMPLETE) {
-		char missing[256];
-		sandbox_missing_layers(&report, missing, sizeof(missing));
-		journal(LOG_WARNING, "this kernel lacks layers of the sandbox: %s", missing);
-	}
-	return 0;
+	return daemon_confine(&sandbox);
 }

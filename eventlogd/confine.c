@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "proto/base/daemon_confine.h"
 #include "proto/base/journal.h"
-#include "proto/base/sandbox.h"
 
 static const struct sandbox_call socket_calls[] = {
 	{.name = "accept4", .reason = "publishers and readers; the only new sockets"},
@@ -49,19 +49,6 @@ static const struct sandbox_group own_groups[] = {
 	{"the log directory", file_calls, ARRAY_SIZE(file_calls)},
 };
 
-enum { GROUPS_MAX = 16 };
-
-static size_t gather_groups(struct sandbox_group out[GROUPS_MAX])
-{
-	size_t count = 0;
-	for (size_t i = 0; i < sandbox_loop_calls_count; i++)
-		out[count++] = sandbox_loop_calls[i];
-	out[count++] = sandbox_thread_calls;
-	for (size_t i = 0; i < ARRAY_SIZE(own_groups); i++)
-		out[count++] = own_groups[i];
-	return count;
-}
-
 /* Connections and mapped segments need more than the usual soft limit. */
 static void raise_descriptor_limit(void)
 {
@@ -75,29 +62,18 @@ static void raise_descriptor_limit(void)
 
 int confine(const char *directory)
 {
-	struct sandbox_group groups[GROUPS_MAX];
 	const struct sandbox_path path = {directory, SANDBOX_READ | SANDBOX_WRITE};
 	const struct sandbox sandbox = {
-		.group = groups,
-		.group_count = gather_groups(groups),
+		.group = own_groups,
+		.group_count = ARRAY_SIZE(own_groups),
+		.has_threads = true,
 		/* A call that was not foreseen must not take the log down with it. */
 		.otherwise = EPERM,
 		.path = &path,
 		.path_count = 1,
 	};
-	struct sandbox_report report;
 	raise_descriptor_limit();
 	/* The journal's socket is made by the first line; later none could be made. */
 	journal(LOG_INFO, "starting, version %s", SIGHTLINE_VERSION);
-	int r = sandbox_enter(&sandbox, &report);
-	if (r < 0) {
-		journal(LOG_ERR, "can't enter the sandbox: %s", strerror(-r));
-		return r;
-	}
-	if (r == SANDBOX_INCOMPLETE) {
-		char missing[256];
-		sandbox_missing_layers(&report, missing, sizeof(missing));
-		journal(LOG_WARNING, "this kernel lacks layers of the sandbox: %s", missing);
-	}
-	return 0;
+	return daemon_confine(&sandbox);
 }

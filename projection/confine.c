@@ -1,6 +1,5 @@
 #include "projection/confine.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "projection/relay.h"
@@ -8,7 +7,6 @@
 enum {
 	MEMORY_MIB = 1024, /* an event of 16 MiB with its tape takes at most half of it */
 	OPEN_FILES = RELAYS_MAX + 48,
-	MAX_GROUPS = 16,
 };
 
 int confine(int listen_fd, struct sandbox_report *report)
@@ -22,14 +20,8 @@ int confine(int listen_fd, struct sandbox_report *report)
 	const struct sandbox_call accept_call = {
 		.name = "accept4", .reason = "relays connect", SANDBOX_IS(0, listen_fd)};
 	const struct sandbox_group accepting = {"the listening socket", &accept_call, 1};
-	struct sandbox_group group[MAX_GROUPS];
-	assert(sandbox_loop_calls_count < MAX_GROUPS);
-	size_t count = sandbox_loop_calls_count;
-	memcpy(group, sandbox_loop_calls, count * sizeof(*group));
-	if (listen_fd >= 0)
-		group[count++] = accepting;
-	const struct sandbox sandbox = {.group = group,
-		.group_count = count,
+	const struct sandbox sandbox = {.group = &accepting,
+		.group_count = listen_fd >= 0 ? 1 : 0,
 		.limit = limits,
 		.limit_count = ARRAY_SIZE(limits)};
 	return sandbox_enter(&sandbox, report);

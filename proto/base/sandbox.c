@@ -68,12 +68,29 @@ static bool group_allows(const struct sandbox_group *group, const char *name)
 	return false;
 }
 
+/* Every group that applies, by number: the build's, the loop's, threads', its own. NULL at the end.
+ */
+static const struct sandbox_group *group_at(const struct sandbox *sandbox, size_t index)
+{
+	if (index == 0)
+		return &sandbox_sanitizer_calls;
+	index--;
+	if (index < sandbox_loop_calls_count)
+		return &sandbox_loop_calls[index];
+	index -= sandbox_loop_calls_count;
+	if (sandbox->has_threads && index-- == 0)
+		return &sandbox_thread_calls;
+	return index < sandbox->group_count ? &sandbox->group[index] : NULL;
+}
+
 static bool sandbox_allows(const struct sandbox *sandbox, const char *name)
 {
-	bool allowed = group_allows(&sandbox_sanitizer_calls, name);
-	for (size_t i = 0; i < sandbox->group_count && !allowed; i++)
-		allowed = group_allows(&sandbox->group[i], name);
-	return allowed;
+	const struct sandbox_group *group;
+	for (size_t i = 0; (group = group_at(sandbox, i)) != NULL; i++) {
+		if (group_allows(group, name))
+			return true;
+	}
+	return false;
 }
 
 static int add_group(
@@ -100,9 +117,10 @@ static int build_filter(const struct sandbox *sandbox, scmp_filter_ctx *out)
 	scmp_filter_ctx filter = seccomp_init(otherwise);
 	if (filter == NULL)
 		return -ENOMEM;
-	int r = add_group(filter, sandbox, &sandbox_sanitizer_calls);
-	for (size_t i = 0; i < sandbox->group_count && r == 0; i++)
-		r = add_group(filter, sandbox, &sandbox->group[i]);
+	const struct sandbox_group *group;
+	int r = 0;
+	for (size_t i = 0; r == 0 && (group = group_at(sandbox, i)) != NULL; i++)
+		r = add_group(filter, sandbox, group);
 	if (r < 0) {
 		seccomp_release(filter);
 		return r;

@@ -97,9 +97,11 @@ struct sandbox_limit {
 	rlim_t value; /* soft and hard; a lower hard limit that exists already stays */
 };
 
+/* The calls of the loop (sandbox_loop_calls) are always among those that are allowed. */
 struct sandbox {
-	const struct sandbox_group *group;
+	const struct sandbox_group *group; /* what the daemon needs besides */
 	size_t group_count;
+	bool has_threads; /* with sandbox_thread_calls */
 	/* What a call that no row lists does: 0 kills the process, else it fails with this errno.*/
 	int otherwise;
 	const struct sandbox_path *path;
