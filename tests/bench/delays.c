@@ -37,10 +37,19 @@ static double quantile_us(const struct delays *delays, double share)
 	return (double)delays->ns[at] / 1e3;
 }
 
+void delays_print_as(struct delays *delays, const char *prefix)
+{
+	static const struct {
+		const char *name;
+		double share;
+	} quantiles[] = {{"p50_us", 0.5}, {"p99_us", 0.99}, {"p999_us", 0.999}, {"max_us", 1}};
+	qsort(delays->ns, delays->count, sizeof(*delays->ns), compare);
+	for (size_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++)
+		printf("%s\"%s%s\":%.2f", i > 0 ? "," : "", prefix, quantiles[i].name,
+			quantile_us(delays, quantiles[i].share));
+}
+
 void delays_print(struct delays *delays)
 {
-	qsort(delays->ns, delays->count, sizeof(*delays->ns), compare);
-	printf("\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f",
-		quantile_us(delays, 0.5), quantile_us(delays, 0.99), quantile_us(delays, 0.999),
-		quantile_us(delays, 1));
+	delays_print_as(delays, "");
 }

@@ -10,10 +10,13 @@
  * none) the source time of each event is CLOCK_MONOTONIC at that moment, for the reader to measure
  * with.
  *
+ * SIGTERM ends it early, with every batch acknowledged.
+ *
  * One JSON line: {"events":…,"seconds":…,"payload_bytes":…,"p50_us":…,…}. Exit 1 on any refusal.
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +33,15 @@
 #include "tests/bench/stream.h"
 
 enum { SEND_BYTES = 128 * 1024, EVENT_HEAD_BYTES = 16, FRAME_HEAD_BYTES = 32 + ID_BYTES_MAX };
+enum { DELAYS_MAX = 16 << 20 };
+
+static volatile sig_atomic_t is_stopping;
+
+static void on_sigterm(int number)
+{
+	(void)number;
+	is_stopping = 1;
+}
 
 struct load {
 	struct stream stream;
@@ -139,6 +151,8 @@ static int run(struct load *load)
 	int r = 0;
 	load->start_ns = clock_monotonic_ns();
 	while (r == 0 && (load->sent < load->events || load->batches_acked < load->batches_sent)) {
+		if (is_stopping)
+			load->events = load->sent;
 		if (load->rate != 0 && load->sent < load->events)
 			wait_for_turn(load);
 		while (r == 0 && load->sent < load->events && load->out.len < SEND_BYTES &&
@@ -182,10 +196,12 @@ int main(int argc, char **argv)
 		.stream = {.fd = -1}};
 	if (load.batch == 0 || load.batch > BATCH_EVENTS_MAX || load.in_flight == 0)
 		return 2;
+	signal(SIGTERM, on_sigterm);
 	load.begun_ns = calloc(load.in_flight, sizeof(*load.begun_ns));
 	int r = load.begun_ns == NULL ? -ENOMEM : corpus_load(&load.corpus, argv[3]);
+	uint64_t batches = load.events / load.batch + 1;
 	if (r == 0)
-		r = delays_init(&load.delays, load.events / load.batch + 1);
+		r = delays_init(&load.delays, batches < DELAYS_MAX ? batches : DELAYS_MAX);
 	if (r == 0)
 		r = stream_open(&load.stream, argv[1]);
 	/* A producer of its own: the numbers of an earlier run would be duplicates. */
