@@ -147,6 +147,23 @@ static void leave_others_alone(struct log_view *view, const struct finding_sink 
 	}
 }
 
+/*
+ * A file by the name of a segment, of which neither header page nor trailer can tell whose it is,
+ * and whose base is in the middle of a sealed segment: nothing of ours was ever there.
+ */
+static void leave_contradictions_alone(struct log_view *view, const struct finding_sink *findings)
+{
+	for (size_t i = 1; i < view->segment_count;) {
+		const struct segment *before = view->segments[i - 1], *segment = view->segments[i];
+		if (segment->has_log_id || !before->is_sealed || before->last_seq < segment->base) {
+			i++;
+			continue;
+		}
+		report_file(findings, FINDING_FOREIGN_FILE, segment->name, 0);
+		catalog_remove(view, i);
+	}
+}
+
 int inventory_take(
 	struct log_view *view, const struct finding_sink *findings, struct inventory *out)
 {
@@ -171,6 +188,7 @@ int inventory_take(
 	if (r != 0)
 		goto out;
 	leave_others_alone(view, findings);
+	leave_contradictions_alone(view, findings);
 	if (has_header && memcmp(header->log_id, view->log_id, LOG_ID_BYTES) != 0)
 		has_header = false;
 	take_epochs(view, has_header ? header : NULL);

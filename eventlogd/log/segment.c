@@ -70,8 +70,10 @@ static int judge_pages(struct segment *segment, const uint8_t *header_page,
 	enum segment_format_result r = segment_header_decode(header_page, header);
 	if (r == SEGMENT_FORMAT_NEWER)
 		return SEGMENT_NEWER;
-	segment->header_is_damaged = r != SEGMENT_FORMAT_OK || header->base != base ||
-				     header->epoch != epoch;
+	/* Whole, and of another place: a copy by a name that is not its own. */
+	if (r == SEGMENT_FORMAT_OK && (header->base != base || header->epoch != epoch))
+		return SEGMENT_FOREIGN;
+	segment->header_is_damaged = r != SEGMENT_FORMAT_OK;
 	if (!segment->header_is_damaged) {
 		take_header(segment, header);
 	} else {

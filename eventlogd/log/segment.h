@@ -45,7 +45,7 @@ struct segment {
 
 enum segment_open_result {
 	SEGMENT_OPENED = 0,
-	SEGMENT_FOREIGN = 1, /* not a regular file, or too short: not ours */
+	SEGMENT_FOREIGN = 1, /* not a regular file, too short, or by a name that is not its own */
 	SEGMENT_NEWER = 2,   /* of a newer format */
 };
 

@@ -509,6 +509,34 @@ static void what_is_not_ours_is_reported_and_left_alone(void **state)
 	log_fixture_open(f);
 }
 
+static void a_file_in_the_middle_of_a_segment_costs_no_record(void **state)
+{
+	struct log_fixture *f = *state;
+	uint64_t count = fill(f, 2);
+	char first[PATH_BYTES], path[PATH_BYTES], text[TEXT_BYTES], expected[64];
+	assert_int_equal(log_fixture_close(f), 0);
+	log_fixture_segment_path(f, 0, first, sizeof(first));
+	snprintf(path, sizeof(path), "%s/0000000000000010-0001.seg", f->directory);
+	snprintf(expected, sizeof(expected), "1-%llu", (unsigned long long)count);
+	size_t len;
+	uint8_t *copy = log_fixture_load(first, &len);
+	for (int is_garbage = 0; is_garbage < 2; is_garbage++) {
+		if (is_garbage)
+			memset(copy, 0x5a, len);
+		int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+		assert_true(fd >= 0);
+		assert_int_equal(write(fd, copy, len), len);
+		close(fd);
+		log_fixture_open(f);
+		assert_int_equal(f->findings[FINDING_FOREIGN_FILE], 1);
+		log_fixture_read_all(event_log_view(f->log), NULL, text, sizeof(text));
+		assert_string_equal(text, expected);
+		assert_int_equal(log_fixture_close(f), 0);
+		assert_int_equal(access(path, F_OK), 0);
+	}
+	free(copy);
+}
+
 static void a_segment_of_another_log_is_left_alone(void **state)
 {
 	struct log_fixture *f = *state;
@@ -529,7 +557,7 @@ static void a_segment_of_another_log_is_left_alone(void **state)
 	close(fd);
 	free(bytes);
 	log_fixture_open(f);
-	assert_int_equal(f->findings[FINDING_OTHER_LOG] + f->findings[FINDING_HEADER_DAMAGED], 1);
+	assert_int_equal(f->findings[FINDING_OTHER_LOG] + f->findings[FINDING_FOREIGN_FILE], 1);
 	struct log_worker worker;
 	assert_false(event_log_worker(f->log, "x", 1, &worker));
 	log_fixture_free(&other);
@@ -643,6 +671,7 @@ int main(void)
 		LOG_TEST(every_flipped_byte_costs_at_most_its_record),
 		LOG_TEST(moved_and_copied_records_never_validate),
 		LOG_TEST(what_is_not_ours_is_reported_and_left_alone),
+		LOG_TEST(a_file_in_the_middle_of_a_segment_costs_no_record),
 		LOG_TEST(a_segment_of_another_log_is_left_alone),
 		LOG_TEST(a_newer_format_is_refused_where_it_matters),
 		LOG_TEST(a_spare_that_lies_around_is_dropped),
