@@ -2,7 +2,7 @@
  * corruption [--count N] [--seed S] [--stride BYTES]
  *
  * A log of three segments of 64 KiB, in memory, is damaged and read: every byte of the newest and
- * every fourth of a sealed segment inverted and zeroed (with --stride every STRIDE-th of those),
+ * every sixteenth of a sealed segment inverted and zeroed (with --stride every STRIDE-th of those),
  * every sector zeroed, swapped with and copied over another, every set of segments missing, foreign
  * files beside them, and N random combinations. Each time it is opened, read and verified, and
  * every eighth random one is also opened for writing and read again.
@@ -30,7 +30,7 @@
 enum {
 	SEGMENTS = 3,
 	SECTOR_BYTES = 512,
-	SEALED_STRIDE = 4,
+	SEALED_STRIDE = 16,
 	CHANGES_MAX = 8,
 	FAILURES_MAX = 20,
 	DEFAULT_COUNT = 10000,
