@@ -95,6 +95,12 @@ void json_tape_free(struct json_tape *tape);
  */
 size_t json_unescape(const uint8_t *quoted, size_t len, uint8_t *out);
 
+/*
+ * The place in such a key or string, given with its quotes, of a byte of its text: moves *at, where
+ * the text's byte *text_at stands (at first: 1 and 0), on to where `target` stands or ends.
+ */
+void json_seek_text(const uint8_t *quoted, size_t *at, size_t *text_at, size_t target);
+
 struct buf;
 
 /* Appends a text (UTF-8; NULL if empty) as a JSON string with its quotes. 0 or the -errno of the

@@ -73,6 +73,21 @@ size_t json_unescape(const uint8_t *quoted, size_t len, uint8_t *out)
 	return written;
 }
 
+void json_seek_text(const uint8_t *quoted, size_t *at, size_t *text_at, size_t target)
+{
+	while (*text_at < target) {
+		uint8_t text[4];
+		size_t written = 0;
+		if (quoted[*at] == '\\') {
+			*at += unescape_one(quoted + *at, text, &written);
+			*text_at += written;
+		} else {
+			(*at)++;
+			(*text_at)++;
+		}
+	}
+}
+
 static int append_escaped(struct buf *buf, uint8_t byte)
 {
 	switch (byte) {
