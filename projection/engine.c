@@ -6,7 +6,7 @@
 
 #include "projection/engine_private.h"
 
-enum { KEEP_TOKENS = 64 * 1024, KEEP_BYTES = 1024 * 1024 };
+enum { KEEP_TOKENS = 64 * 1024, KEEP_BYTES = 1024 * 1024, KEEP_FINDINGS = 16 * 1024 };
 
 /* An array or object that the walk is in. Its set of positions is engine_set(depth). */
 struct frame {
@@ -42,6 +42,7 @@ void engine_free(struct engine *engine)
 	buf_free(&engine->text);
 	buf_free(&engine->changed);
 	buf_free(&engine->quoted);
+	secret_findings_free(&engine->findings);
 	free(engine->frame);
 	free(engine->sets);
 	*engine = (struct engine){0};
@@ -240,6 +241,7 @@ int engine_project(struct engine *engine, struct rules *rules, const uint8_t *pa
 	buf_reset(&engine->text, KEEP_BYTES);
 	buf_reset(&engine->changed, KEEP_BYTES);
 	buf_reset(&engine->quoted, KEEP_BYTES);
+	secret_findings_reset(&engine->findings, KEEP_FINDINGS);
 	splice_begin(&engine->splice, payload, len);
 	int r = make_room_for_sets(engine);
 	if (r == 0)

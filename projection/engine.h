@@ -10,8 +10,8 @@
  *	for its kind begin at it, and it is removed when the role may not see that kind.
  *	What may be read as the kind of an event in more than one way (duplicates of `event`, or
  *	`type` beside an `event` that is no string) is judged in every way: one denial is enough.
- *	A value that is removed, masked or hashed is gone with all in it. rewrite_prefix and
- *	truncate work on a string, and in an object or array on every string within it.
+ *	A value that is removed, masked or hashed is gone with all in it. rewrite_prefix,
+ *	truncate and secrets work on a string, and in an object or array on every string within it.
  *	Where remove, mask or hash reach the event itself it is denied: an event is an object.
  *
  * A payload that is not a JSON object, or whose output would be longer than PROJECTED_BYTES_MAX, is
@@ -45,6 +45,7 @@ struct engine {
 	struct json_tape tape;
 	struct splice splice;
 	struct buf text, changed, quoted; /* of the string that is being changed */
+	struct secret_findings findings;  /* in it */
 	struct frame *frame;              /* [JSON_DEPTH_MAX + 1] */
 	uint64_t *sets;                   /* one set of positions for each frame, and scratch */
 	size_t sets_words;

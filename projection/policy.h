@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "projection/path.h"
+#include "projection/secret_pattern.h"
 #include "proto/base/attributes.h"
 #include "proto/base/yaml_tree.h"
 
@@ -47,7 +48,14 @@ enum redact_action {
 	REDACT_HASH,
 	REDACT_REWRITE_PREFIX,
 	REDACT_TRUNCATE,
+	REDACT_SECRETS, /* in the file: mask with `secrets` */
 };
+
+/* On a string, and in an object or array on every string within it. */
+static inline bool redact_action_works_on_texts(enum redact_action action)
+{
+	return action >= REDACT_REWRITE_PREFIX;
+}
 
 struct redact_rule {
 	struct glob_list in;
@@ -57,7 +65,8 @@ struct redact_rule {
 	char *from, *to; /* rewrite_prefix */
 	bool anywhere;   /* rewrite_prefix: also within longer text */
 	uint64_t keep;   /* truncate: characters that stay */
-	char *place;     /* "line:column action path", for --explain */
+	secret_sets secrets;
+	char *place; /* "line:column action path", for --explain */
 };
 
 struct policy_role {
@@ -97,5 +106,5 @@ bool policy_may_command(const struct policy_role *role, const char *runtime_id,
 /* Whether any rule needs the key from the command line. */
 bool policy_needs_key(const struct policy *policy);
 
-/* "mask", "remove", … */
+/* "mask", "remove", …; "secrets" for REDACT_SECRETS. */
 const char *redact_action_name(enum redact_action action);

@@ -18,7 +18,7 @@ static const char *const action_words[] = {
 
 const char *redact_action_name(enum redact_action action)
 {
-	return action_words[action];
+	return action == REDACT_SECRETS ? "secrets" : action_words[action];
 }
 
 /* ---- texts and lists ---- */
@@ -210,9 +210,37 @@ static int redact_read_to(
 	return read_text("to", POLICY_TEXT_BYTES_MAX, true, &rule->to, tree, node, error);
 }
 
+static int read_secret_set(secret_sets *sets, struct yaml_tree *tree, const yaml_node_t *node,
+	struct yaml_error *error)
+{
+	const char *text = yaml_text(node);
+	for (size_t i = 0; text != NULL && i < SECRETS_SETS; i++) {
+		if (strcmp(text, secret_set_names[i]) == 0) {
+			*sets |= (secret_sets)1 << i;
+			return 0;
+		}
+	}
+	return yaml_fail(
+		error, tree, node, "\"%s\" is no set of secrets", text != NULL ? text : "");
+}
+
+static int redact_read_secrets(
+	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
+{
+	struct redact_rule *rule = ((struct redact_reading *)target)->rule;
+	if (node->type != YAML_SEQUENCE_NODE || yaml_item(tree, node, 0) == NULL)
+		return yaml_fail(error, tree, node, "secrets must be a list of sets");
+	const yaml_node_t *item;
+	int r = 0;
+	for (size_t i = 0; r == 0 && (item = yaml_item(tree, node, i)) != NULL; i++)
+		r = read_secret_set(&rule->secrets, tree, item, error);
+	return r;
+}
+
 static const struct config_key redact_keys[] = {
 	{.name = "in", .type = CONFIG_CUSTOM, .required = true, .read = redact_read_in},
-	{.name = "path", .type = CONFIG_CUSTOM, .required = true, .read = redact_read_path},
+	{.name = "path", .type = CONFIG_CUSTOM, .read = redact_read_path},
+	{.name = "secrets", .type = CONFIG_CUSTOM, .read = redact_read_secrets},
 	{.name = "action",
 		.type = CONFIG_ENUM,
 		.offset = offsetof(struct redact_reading, action),
@@ -260,6 +288,19 @@ static int check_arguments(enum redact_action action, struct yaml_tree *tree,
 	return 0;
 }
 
+/* Every rule has a path; for one about secrets it may be left out, and means the whole event. */
+static int check_target(const struct redact_reading *reading, struct yaml_tree *tree,
+	const yaml_node_t *mapping, struct yaml_error *error)
+{
+	const yaml_node_t *secrets = yaml_lookup(tree, mapping, "secrets");
+	if (secrets != NULL && reading->action != REDACT_MASK)
+		return yaml_fail(error, tree, secrets, "action %s takes no \"secrets\"",
+			redact_action_name((enum redact_action)reading->action));
+	if (secrets == NULL && reading->path == NULL)
+		return yaml_fail(error, tree, mapping, "\"path\" is missing");
+	return 0;
+}
+
 static int read_redact_rule(struct redact_rule *rule, struct yaml_tree *tree,
 	const yaml_node_t *node, struct yaml_error *error)
 {
@@ -267,13 +308,16 @@ static int read_redact_rule(struct redact_rule *rule, struct yaml_tree *tree,
 	int r = config_read_mapping(redact_keys, &reading, tree, node, error);
 	if (r == 0)
 		r = check_arguments((enum redact_action)reading.action, tree, node, error);
+	if (r == 0)
+		r = check_target(&reading, tree, node, error);
 	if (r == 0) {
-		rule->action = (enum redact_action)reading.action;
+		rule->action = rule->secrets != 0 ? REDACT_SECRETS
+						  : (enum redact_action)reading.action;
 		rule->anywhere = reading.anywhere;
 		rule->keep = reading.keep;
 		if (asprintf(&rule->place, "%zu:%zu %s %s", node->start_mark.line + 1,
 			    node->start_mark.column + 1, redact_action_name(rule->action),
-			    reading.path) < 0) {
+			    reading.path != NULL ? reading.path : "**") < 0) {
 			rule->place = NULL;
 			r = -ENOMEM;
 		}

@@ -1,5 +1,6 @@
 /* What rules do to one value. */
 #include "projection/engine_private.h"
+#include "projection/secret_text.h"
 #include "projection/transform.h"
 
 static void note_hit(struct engine *engine, uint32_t rule)
@@ -8,32 +9,43 @@ static void note_hit(struct engine *engine, uint32_t rule)
 		engine->rule_hit[rule] = true;
 }
 
-/* Lets one rule change the text in engine->text or the payload. 0, 1 if it did, or -errno. */
-static int transform(
-	struct engine *engine, const struct redact_rule *rule, const uint8_t **text, size_t *len)
+/* The text of a string while rules change it: in the payload, or in engine->text. */
+struct text {
+	const uint8_t *bytes;
+	size_t len;
+};
+
+/* What has been built in engine->changed is the text now. */
+static void take_changed(struct engine *engine, struct text *text)
 {
-	int r;
-	engine->changed.len = 0;
-	if (rule->action == REDACT_TRUNCATE)
-		r = transform_truncate(*text, *len, rule->keep, &engine->changed);
-	else if (rule->anywhere)
-		r = transform_rewrite_prefix_anywhere(
-			*text, *len, rule->from, rule->to, &engine->changed);
-	else
-		r = transform_rewrite_prefix(*text, *len, rule->from, rule->to, &engine->changed);
-	if (r != TRANSFORM_CHANGED)
-		return r;
 	struct buf swap = engine->text;
 	engine->text = engine->changed;
 	engine->changed = swap;
-	*text = engine->text.data;
-	*len = engine->text.len;
-	return TRANSFORM_CHANGED;
+	text->bytes = engine->text.data;
+	text->len = engine->text.len;
+}
+
+/* Lets one rule change the text. 0, 1 if it did, or -errno. */
+static int transform(struct engine *engine, const struct redact_rule *rule, struct text *text)
+{
+	int r;
+	struct buf *out = &engine->changed;
+	out->len = 0;
+	if (rule->action == REDACT_TRUNCATE)
+		r = transform_truncate(text->bytes, text->len, rule->keep, out);
+	else if (rule->anywhere)
+		r = transform_rewrite_prefix_anywhere(
+			text->bytes, text->len, rule->from, rule->to, out);
+	else
+		r = transform_rewrite_prefix(text->bytes, text->len, rule->from, rule->to, out);
+	if (r == TRANSFORM_CHANGED)
+		take_changed(engine, text);
+	return r;
 }
 
 /* Lets every rule of one action change the text. 0, 1 if one did, or -errno. */
-static int transform_by_all(struct engine *engine, const uint64_t *set, enum redact_action action,
-	const uint8_t **text, size_t *len)
+static int transform_by_all(
+	struct engine *engine, const uint64_t *set, enum redact_action action, struct text *text)
 {
 	const struct rules *rules = engine->rules;
 	int changed = TRANSFORM_SAME;
@@ -43,7 +55,7 @@ static int transform_by_all(struct engine *engine, const uint64_t *set, enum red
 			const struct redact_rule *rule = &rules->role->redact[number];
 			if (rule->action != action)
 				continue;
-			int r = transform(engine, rule, text, len);
+			int r = transform(engine, rule, text);
 			if (r < 0)
 				return r;
 			if (r == TRANSFORM_CHANGED) {
@@ -55,23 +67,110 @@ static int transform_by_all(struct engine *engine, const uint64_t *set, enum red
 	return changed;
 }
 
+/* The rules about secrets that reach a string; of several masks the first in the file counts. */
+struct secrets_hit {
+	secret_sets sets;
+	uint32_t rule;
+	bool others; /* rules that change texts reach it too */
+};
+
+static struct secrets_hit find_secrets_hit(const struct engine *engine, const uint64_t *set)
+{
+	const struct rules *rules = engine->rules;
+	struct secrets_hit found = {.rule = UINT32_MAX};
+	for (size_t i = 0; i < rules->words; i++) {
+		for (uint64_t hit = set[i] & rules->accept[i]; hit != 0; hit &= hit - 1) {
+			uint32_t number = rules->rule_at[i * 64 + (size_t)__builtin_ctzll(hit)];
+			const struct redact_rule *rule = &rules->role->redact[number];
+			found.others |= rule->action != REDACT_SECRETS;
+			found.sets |= rule->secrets;
+			if (rule->action == REDACT_SECRETS && number < found.rule)
+				found.rule = number;
+		}
+	}
+	return found;
+}
+
+/* Puts masks where the secrets of a string stand; the rest of it stays byte for byte. */
+static int splice_secrets(
+	struct engine *engine, const struct json_token *token, const struct buf *mask)
+{
+	const struct secret_findings *findings = &engine->findings;
+	const uint8_t *quoted = engine->payload + token->start;
+	size_t at = 1, text_at = 0;
+	for (size_t i = 0; i < findings->span_count;) {
+		size_t start = findings->span[i].start, end = findings->span[i].end;
+		for (i++; i < findings->span_count && findings->span[i].start < end; i++)
+			end = findings->span[i].end > end ? findings->span[i].end : end;
+		json_seek_text(quoted, &at, &text_at, start);
+		size_t from = at;
+		json_seek_text(quoted, &at, &text_at, end);
+		int r = splice_replace(&engine->splice, token->start + from, token->start + at,
+			mask->data + 1, mask->len - 2);
+		if (r < 0)
+			return r;
+	}
+	return FATE_STAYS;
+}
+
+/* Masks secrets. 0, 1 if there were any, or -errno. */
+static int mask_secrets(struct engine *engine, const struct secrets_hit *hit, struct text *text)
+{
+	const char *with = engine->rules->role->redact[hit->rule].with;
+	const struct secret_search search = {.matcher = engine->rules->secrets,
+		.findings = &engine->findings,
+		.sets = hit->sets,
+		.mask = with != NULL ? with : RULES_DEFAULT_MASK};
+	engine->changed.len = 0;
+	int r = secret_text_mask(&search, text->bytes, text->len, false, &engine->changed);
+	if (r > 0) {
+		note_hit(engine, hit->rule);
+		take_changed(engine, text);
+	}
+	return r;
+}
+
+/* A string that only rules about secrets reach. */
+static int mask_secrets_only(struct engine *engine, const struct json_token *token,
+	const struct secrets_hit *hit, const struct text *text)
+{
+	int r = secret_search(engine->rules->secrets, hit->sets, text->bytes, text->len, false,
+		&engine->findings);
+	if (r < 0 || engine->findings.span_count == 0)
+		return r;
+	note_hit(engine, hit->rule);
+	return splice_secrets(engine, token, &engine->rules->mask[hit->rule]);
+}
+
 static int transform_string(
 	struct engine *engine, const struct json_token *token, const uint64_t *set)
 {
-	const uint8_t *text;
-	size_t len;
-	int r = engine_text_of(engine, token, &text, &len);
+	enum { SHORTEST_SECRET_QUOTED = 8 };
+	struct text text;
+	int masked = 0;
+	struct secrets_hit hit = {0};
+	if (engine->rules->secrets != NULL)
+		hit = find_secrets_hit(engine, set);
+	if (hit.sets != 0 && !hit.others && token->end - token->start < SHORTEST_SECRET_QUOTED)
+		return FATE_STAYS;
+	int r = engine_text_of(engine, token, &text.bytes, &text.len);
 	if (r < 0)
 		return r;
-	/* In this order, so that what is cut off can't hide what is to be rewritten. */
-	int rewritten = transform_by_all(engine, set, REDACT_REWRITE_PREFIX, &text, &len);
+	if (hit.sets != 0 && !hit.others)
+		return mask_secrets_only(engine, token, &hit, &text);
+	/* In this order, so that what is cut off or rewritten can't hide what is to be masked. */
+	if (hit.sets != 0)
+		masked = mask_secrets(engine, &hit, &text);
+	if (masked < 0)
+		return masked;
+	int rewritten = transform_by_all(engine, set, REDACT_REWRITE_PREFIX, &text);
 	if (rewritten < 0)
 		return rewritten;
-	int truncated = transform_by_all(engine, set, REDACT_TRUNCATE, &text, &len);
-	if (truncated < 0 || rewritten + truncated == 0)
+	int truncated = transform_by_all(engine, set, REDACT_TRUNCATE, &text);
+	if (truncated < 0 || masked + rewritten + truncated == 0)
 		return truncated;
 	engine->quoted.len = 0;
-	r = json_append_quoted(&engine->quoted, (const char *)text, len);
+	r = json_append_quoted(&engine->quoted, (const char *)text.bytes, text.len);
 	return r < 0 ? r
 		     : splice_replace(&engine->splice, token->start, token->end,
 			       engine->quoted.data, engine->quoted.len);
@@ -120,7 +219,7 @@ int engine_act_on(struct engine *engine, uint32_t value, const uint64_t *set, bo
 	const struct redact_rule *rule = strongest_hit(engine, set, &number);
 	if (rule == NULL)
 		return FATE_STAYS;
-	if (rule->action == REDACT_REWRITE_PREFIX || rule->action == REDACT_TRUNCATE)
+	if (redact_action_works_on_texts(rule->action))
 		return token->type == JSON_STRING ? transform_string(engine, token, set)
 						  : FATE_STAYS;
 	note_hit(engine, number);

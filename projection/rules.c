@@ -31,11 +31,6 @@ static void set_bit(uint64_t *set, size_t position)
 
 /* ---- compiling ---- */
 
-static bool works_on_every_text_within(enum redact_action action)
-{
-	return action == REDACT_REWRITE_PREFIX || action == REDACT_TRUNCATE;
-}
-
 /* Two `**` in a row mean one. */
 static bool is_repeated_deep(const struct path *path, size_t i)
 {
@@ -165,7 +160,7 @@ static void add_rules(struct rules *rules)
 			add_step(rules, &rule->path.step[j], position++);
 		}
 		set_bit(rules->accept, position);
-		if (works_on_every_text_within(rule->action))
+		if (redact_action_works_on_texts(rule->action))
 			set_bit(rules->stay, position);
 		rules->rule_at[position++] = (uint32_t)i;
 	}
@@ -177,12 +172,20 @@ static int add_masks(struct rules *rules)
 	for (size_t i = 0; i < rules->role->redact_count; i++) {
 		const char *with = rules->role->redact[i].with;
 		if (with == NULL)
-			with = "[redacted]";
+			with = RULES_DEFAULT_MASK;
 		int r = json_append_quoted(&rules->mask[i], with, strlen(with));
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+static int add_secrets(struct rules *rules)
+{
+	secret_sets sets = 0;
+	for (size_t i = 0; i < rules->role->redact_count; i++)
+		sets |= rules->role->redact[i].secrets;
+	return sets != 0 ? secret_matcher_new(&rules->secrets, sets) : 0;
 }
 
 int rules_compile(
@@ -203,6 +206,8 @@ int rules_compile(
 		r = allocate(rules, positions);
 	if (r == 0)
 		r = add_masks(rules);
+	if (r == 0)
+		r = add_secrets(rules);
 	if (r < 0) {
 		rules_free(rules);
 		return r;
@@ -227,6 +232,7 @@ void rules_free(struct rules *rules)
 	free(rules->predicate);
 	free(rules->is_member_of_predicate);
 	free(rules->cache);
+	secret_matcher_free(rules->secrets);
 	for (size_t i = 0; rules->mask != NULL && i < rules->role->redact_count; i++)
 		buf_free(&rules->mask[i]);
 	free(rules->mask);
@@ -337,6 +343,7 @@ static void digest_rule(crypto_generichash_state *state, const struct redact_rul
 	digest_text(state, rule->to);
 	digest_number(state, rule->anywhere);
 	digest_number(state, rule->keep);
+	digest_number(state, rule->secrets);
 }
 
 void rules_view_revision(const struct rules *rules, const char *runtime_id, const char *worker_id,

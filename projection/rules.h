@@ -29,8 +29,11 @@
 
 #include "projection/names.h"
 #include "projection/policy.h"
+#include "projection/secret_matcher.h"
 #include "proto/base/attributes.h"
 #include "proto/base/buf.h"
+
+#define RULES_DEFAULT_MASK "[redacted]"
 
 enum { VIEW_REVISION_BYTES = 16, PROJECTION_KEY_BYTES = 32 };
 
@@ -58,7 +61,8 @@ struct rules {
 	uint64_t *by_predicate;       /* [predicate_count][words] */
 	bool *is_member_of_predicate; /* by name */
 
-	struct buf *mask; /* by rule: what stands instead, as JSON */
+	struct buf *mask;               /* by rule: what stands instead, as JSON */
+	struct secret_matcher *secrets; /* of all sets that rules name; NULL: of none */
 	struct kind_cache *cache;
 };
 

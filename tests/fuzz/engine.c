@@ -24,7 +24,9 @@ static const char *const policies[] = {
 	"      - {in: ['*'], path: '*.b.**.c', action: truncate, truncate: 2}\n"
 	"      - {in: ['*'], path: '**.p', action: rewrite_prefix, from: /a/b, to: /c}\n"
 	"      - {in: ['*'], path: '**.q', action: rewrite_prefix, from: /a, to: '', anywhere: "
-	"true}\n",
+	"true}\n"
+	"      - {in: ['*'], secrets: [aws, github, gitlab, slack, google, openai, anthropic, "
+	"private_key, jwt, bearer, password_assignment, url_credentials], action: mask}\n",
 };
 
 enum { POLICIES = sizeof(policies) / sizeof(policies[0]) };

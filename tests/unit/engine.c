@@ -490,6 +490,38 @@ static void many_rules_work_together(void **state)
 	close_fixture(&f);
 }
 
+#define SECRETS(in) "      - {in: [" in "], secrets: [aws, url_credentials], action: mask}\n"
+#define KEY "AKIAIOSFODNN7EXAMPLE"
+
+static void secrets_are_masked_where_they_stand(void **state)
+{
+	(void)state;
+	static const struct row rows[] = {
+		{SECRETS("'*'"), "{\"a\":\"x " KEY " y\"}", "{\"a\":\"x AKIA[redacted] y\"}"},
+		{SECRETS("'*'"), "{\"a\":[{\"b\":\"" KEY "\"}, \"u://a:b@c\"]}",
+			"{\"a\":[{\"b\":\"AKIA[redacted]\"}, \"u://a:[redacted]@c\"]}"},
+		{SECRETS("'*'"),
+			"{\"a\":\"\\u00e9\\n\\/\\ud83d\\ude00 "
+			"\\u0041KIAIOSFODNN7EX\\u0041MPLE\\t\"}",
+			"{\"a\":\"\\u00e9\\n\\/\\ud83d\\ude00 \\u0041KIA[redacted]\\t\"}"},
+		{SECRETS("'*'"), "{\"" KEY "\":1}", "{\"" KEY "\":1}"},
+		{SECRETS("t"), "{\"a\":\"" KEY "\"}", "{\"a\":\"" KEY "\"}"},
+		{SECRETS("t"),
+			"{\"a\":{\"event\":\"t\",\"data\":{\"b\":\"" KEY "\"}},\"b\":\"" KEY "\"}",
+			"{\"a\":{\"event\":\"t\",\"data\":{\"b\":\"AKIA[redacted]\"}},\"b\":\"" KEY
+			"\"}"},
+		{"      - {in: ['*'], path: a, secrets: [aws], action: mask, with: ''}\n",
+			"{\"a\":\"" KEY "\",\"b\":\"" KEY "\"}",
+			"{\"a\":\"AKIA\",\"b\":\"" KEY "\"}"},
+		{SECRETS("'*'") MASK("'*'", "a"), "{\"a\":\"" KEY "\"}", "{\"a\":\"M\"}"},
+		{TRUNCATE("a", "8") SECRETS("'*'"), "{\"a\":\"" KEY " \"}",
+			"{\"a\":\"AKIA[red…\"}"},
+		{REWRITE("a") SECRETS("'*'"), "{\"a\":\"/srv/a/" KEY "\"}",
+			"{\"a\":\"/w/AKIA[redacted]\"}"},
+	};
+	check_rows(rows, ARRAY_SIZE(rows));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -509,6 +541,7 @@ int main(void)
 		cmocka_unit_test(output_beyond_its_limit_is_refused_and_the_engine_goes_on),
 		cmocka_unit_test(nothing_of_one_event_reaches_the_next),
 		cmocka_unit_test(many_rules_work_together),
+		cmocka_unit_test(secrets_are_masked_where_they_stand),
 	};
 	return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
 }

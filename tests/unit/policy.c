@@ -89,8 +89,14 @@ static void mistakes_are_told_with_line_and_column(void **state)
 		{RULE("{in: [a], path: b, action: rewrite_prefix, from: a, to: b, anywhere: "
 		      "1}"),
 			"p:5:78: \"anywhere\" must be one of: false, true"},
-		{RULE("{in: [a], secrets: [aws], action: mask}"),
-			"p:5:19: unknown key \"secrets\""},
+		{RULE("{in: [a], secrets: [aws], action: remove}"),
+			"p:5:28: action remove takes no \"secrets\""},
+		{RULE("{in: [a], secrets: [], action: mask}"),
+			"p:5:28: secrets must be a list of sets"},
+		{RULE("{in: [a], secrets: aws, action: mask}"),
+			"p:5:28: secrets must be a list of sets"},
+		{RULE("{in: [a], secrets: [aws, asw], action: mask}"),
+			"p:5:34: \"asw\" is no set of secrets"},
 		{RULE("{in: [a], path: '', action: mask}"), "p:5:25: path must be a text"},
 		{RULE("{in: [a], path: a..b, action: mask}"),
 			"p:5:25: path \"a..b\": a step without a name, at character 3"},
@@ -172,6 +178,7 @@ static void everything_that_is_written_is_read(void **state)
 		"      - {in: [\"*\"], path: c, action: rewrite_prefix, from: /a, to: \"\", "
 		"anywhere: true}\n"
 		"      - {in: [\"*\"], path: d, action: truncate, truncate: 80}\n"
+		"      - {in: [\"*\"], secrets: [aws, jwt], action: mask, with: S}\n"
 		"  empty: {}\n";
 	struct policy policy;
 	struct yaml_error error;
@@ -181,7 +188,7 @@ static void everything_that_is_written_is_read(void **state)
 	assert_non_null(viewer);
 	assert_int_equal(viewer->observe_count, 2);
 	assert_int_equal(viewer->observe[0].except.count, 2);
-	assert_int_equal(viewer->redact_count, 3);
+	assert_int_equal(viewer->redact_count, 4);
 	const struct redact_rule *rule = viewer->redact;
 	assert_int_equal(rule[0].path.count, 3);
 	assert_int_equal(rule[0].path.step[0].kind, PATH_DEEP);
@@ -194,6 +201,10 @@ static void everything_that_is_written_is_read(void **state)
 	assert_true(rule[1].anywhere);
 	assert_string_equal(rule[1].to, "");
 	assert_int_equal(rule[2].keep, 80);
+	assert_int_equal(rule[3].action, REDACT_SECRETS);
+	assert_int_equal(rule[3].secrets, 1u << SECRETS_AWS | 1u << SECRETS_JWT);
+	assert_int_equal(rule[3].path.count, 0);
+	assert_string_equal(rule[3].place, "13:9 secrets **");
 	assert_false(policy_needs_key(&policy));
 	policy_free(&policy);
 }
