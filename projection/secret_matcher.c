@@ -339,10 +339,11 @@ static int look_up(struct search *search, uint32_t bytes, size_t place)
 	return 0;
 }
 
-static inline bool passes_filter(const struct secret_matcher *matcher, uint32_t bytes)
+/* 1 or 0 */
+static inline uint64_t passes_filter(const struct secret_matcher *matcher, uint32_t bytes)
 {
 	uint32_t hash = hash_window(bytes);
-	return (matcher->filter[hash / 64] >> (hash % 64) & 1) != 0;
+	return matcher->filter[hash / 64] >> (hash % 64) & 1;
 }
 
 /*
@@ -363,9 +364,8 @@ static int search_anchors(struct search *search)
 		word |= UINT64_C(0x2020202020202020);
 		uint32_t first = word & 0xffffff, second = word >> 16 & 0xffffff,
 			 third = word >> 32 & 0xffffff;
-		bool any = passes_filter(matcher, first) | passes_filter(matcher, second) |
-			   passes_filter(matcher, third);
-		if (any) {
+		if ((passes_filter(matcher, first) | passes_filter(matcher, second) |
+			    passes_filter(matcher, third)) != 0) {
 			r = look_up(search, first, at);
 			if (r == 0)
 				r = look_up(search, second, at + STEP);
@@ -377,7 +377,7 @@ static int search_anchors(struct search *search)
 	for (; search->len - at >= WINDOW_BYTES && r == 0; at += STEP) {
 		uint32_t bytes = fold(text[at]) | (uint32_t)fold(text[at + 1]) << 8 |
 				 (uint32_t)fold(text[at + 2]) << 16;
-		if (passes_filter(matcher, bytes))
+		if (passes_filter(matcher, bytes) != 0)
 			r = look_up(search, bytes, at);
 		if (search->len - at < STEP)
 			break;
