@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "eventlogd/log/verify.h"
 #include "proto/base/attributes.h"
 #include "proto/base/clock.h"
 #include "tests/lib/fault_ops.h"
@@ -310,6 +311,31 @@ static void a_segment_removed_while_a_view_opens_is_no_error(void **state)
 	}
 }
 
+static void on_damage(void *owner, const struct finding *finding)
+{
+	if (finding_severity(finding->kind) == FINDING_DAMAGE)
+		(*(unsigned int *)owner)++;
+}
+
+static void a_segment_removed_while_it_is_verified_is_no_damage(void **state)
+{
+	struct fault_fixture *f = *state;
+	uint64_t count = 0;
+	log_fixture_open(&f->log);
+	assert_int_equal(fill(&f->log, 2, &count), EVENT_LOG_OK);
+	assert_int_equal(log_fixture_close(&f->log), 0);
+	unsigned int damage = 0;
+	const struct finding_sink findings = {on_damage, &damage};
+	struct log_view *view;
+	struct verify_result result;
+	assert_int_equal(log_view_open(&view, f->log.directory, &f->faults.ops, NULL), 0);
+	fault_ops_set(&f->faults, FAULT_OPEN, -ENOENT, 0, false);
+	assert_int_equal(log_verify(view, &findings, NULL, NULL, &result), 0);
+	assert_int_equal(f->faults.failed, 1);
+	assert_int_equal(damage, 0);
+	log_view_close(view);
+}
+
 /* One run of the log's life: open, append, roll, prune, close. Never more than what it says. */
 static void live_through(struct fault_fixture *f, uint64_t *acked)
 {
@@ -385,6 +411,7 @@ int main(void)
 		FAULT_TEST(a_failed_sync_poisons_the_log_for_good),
 		FAULT_TEST(a_roll_that_can_not_be_synced_poisons),
 		FAULT_TEST(a_segment_removed_while_a_view_opens_is_no_error),
+		FAULT_TEST(a_segment_removed_while_it_is_verified_is_no_damage),
 		FAULT_TEST(whatever_fails_nothing_acknowledged_is_lost),
 	};
 	return cmocka_run_group_tests_name("event_log_faults", tests, NULL, NULL);
