@@ -464,6 +464,16 @@ static void check_cursors(struct chain *chain, struct event_log *log, const stru
 	}
 }
 
+static void on_finding(void *owner, const struct finding *finding)
+{
+	struct chain *chain = owner;
+	if (finding_severity(finding->kind) == FINDING_DAMAGE)
+		fail(chain, "verify finds: %s in %s, %llu-%llu, %s", finding_name(finding->kind),
+			finding->file == NULL ? "" : finding->file,
+			(unsigned long long)finding->first, (unsigned long long)finding->last,
+			strerror(-finding->error));
+}
+
 static void check_verify(struct chain *chain, struct disk_model *image)
 {
 	struct log_view *view;
@@ -473,10 +483,10 @@ static void check_verify(struct chain *chain, struct disk_model *image)
 		return;
 	}
 	struct verify_result result;
-	r = log_verify(view, NULL, NULL, NULL, &result);
-	if (r != 0 || result.damage_count != 0)
-		fail(chain, "verify: %s, %llu findings", strerror(-r),
-			(unsigned long long)result.damage_count);
+	const struct finding_sink findings = {on_finding, chain};
+	r = log_verify(view, &findings, NULL, NULL, &result);
+	if (r != 0)
+		fail(chain, "verify answers %s", strerror(-r));
 	log_view_close(view);
 }
 
@@ -492,8 +502,12 @@ static void check_second_loss(
 		struct log_dump again;
 		int r = log_dump_read(&again, event_log_view(log));
 		if (r != 0 || !log_dumps_are_equal(dump, &again))
-			fail(chain, "recovery after %zu of %zu calls of a recovery differs", at,
-				calls);
+			fail(chain,
+				"recovery after %zu of %zu calls of a recovery: %zu records and "
+				"%zu gaps, "
+				"then %zu and %zu; %s %s",
+				at, calls, dump->count, dump->gap_count, again.count,
+				again.gap_count, strerror(-r), again.problem);
 		log_dump_free(&again);
 		end_without_a_trace(second, log);
 	}
