@@ -30,6 +30,8 @@ static int write_metrics(struct buf *out, const struct relay *relay)
 		{"connections_total", "counter", "Connections accepted", server->accepted},
 		{"heads_refused_total", "counter", "Requests whose head was refused",
 			server->heads_refused},
+		{"idle_connections_dropped_total", "counter",
+			"Connections without a request that made room", server->idle_dropped},
 		{"events_delivered_total", "counter", "Events handed to clients' sockets",
 			own->events_delivered},
 		{"bytes_delivered_total", "counter", "Their bytes", own->bytes_delivered},

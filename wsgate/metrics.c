@@ -32,6 +32,8 @@ int metrics_write(struct buf *out, const struct gate *gate)
 			server->accepted},
 		{"heads_refused", "Requests that were too long, too slow or malformed",
 			server->heads_refused},
+		{"idle_connections_dropped", "Connections without a request that made room",
+			server->idle_dropped},
 	};
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(gauges); i++)

@@ -36,6 +36,31 @@ static void describe_peer(
 			(int)credentials->pid);
 }
 
+static bool is_idle(const struct ws_exchange *exchange)
+{
+	return exchange->state == EXCHANGE_READING || exchange->state == EXCHANGE_LINGERING;
+}
+
+/*
+ * The last place is not for those who connect and say nothing, or stay behind their answer: the
+ * oldest of them goes, so that whoever asks can still come.
+ */
+static void make_room(struct ws_server *server)
+{
+	if (server->listener.connections < server->listener.max_connections)
+		return;
+	struct ws_exchange *newest = server->exchanges != NULL ? server->exchanges->prev : NULL;
+	struct ws_exchange *exchange;
+	DL_FOREACH(server->exchanges, exchange)
+	{
+		if (exchange != newest && is_idle(exchange)) {
+			server->counters.idle_dropped++;
+			ws_exchange_drop(exchange);
+			return;
+		}
+	}
+}
+
 static void server_on_accept(
 	struct unix_listener *listener, int fd, const struct peer_credentials *credentials)
 {
@@ -58,6 +83,7 @@ static void server_on_accept(
 		if (!is_piped)
 			ws_server_pipe_ended(server);
 	}
+	make_room(server);
 }
 
 static void server_on_listener_closed(struct unix_listener *listener)

@@ -8,6 +8,9 @@
  * to a WebSocket *peer*. An exchange that is not answered within answer_timeout_ms is answered
  * 503. Later requests on the same connection are not read ("Connection: close").
  *
+ * At max_connections the oldest connection goes that has not asked yet, or has been answered and
+ * stays: silent strangers can't keep others out. When there is none, the rest waits in the backlog.
+ *
  * With a certificate the listener speaks TLS; exchanges and peers behave the same.
  *
  * Sending. A peer's queue holds runs of frames (ws_frames.h) and is bounded by
@@ -42,7 +45,7 @@ struct ws_server_config {
 	int fd;                       /* listening, non-blocking; taken, also on failure */
 	const char *certificate_file; /* PEM with the chain; NULL: no TLS */
 	const char *key_file;
-	unsigned int max_connections; /* at once, the rest waits in the backlog */
+	unsigned int max_connections; /* at once; idle ones make room, then the rest waits */
 	size_t max_queued_bytes;      /* for each peer */
 	uint64_t head_timeout_ms;     /* 0: 10,000 */
 	uint64_t answer_timeout_ms;   /* 0: 10,000 */
@@ -60,6 +63,7 @@ struct ws_server_handler {
 struct ws_server_counters {
 	uint64_t accepted;      /* connections */
 	uint64_t heads_refused; /* too long, too slow, malformed */
+	uint64_t idle_dropped;  /* without a request, to make room */
 	uint64_t exchanges;
 	uint64_t upgrades;
 	unsigned int connections; /* now */

@@ -22,7 +22,7 @@
 #include "proto/base/clock.h"
 #include "proto/ws/ws_server.h"
 
-enum { QUEUE_BYTES = 1024 * 1024, DEADLINE_S = 20, HEAD_TIMEOUT_MS = 300 };
+enum { QUEUE_BYTES = 1024 * 1024, DEADLINE_S = 20, HEAD_TIMEOUT_MS = 300, CONNECTIONS_MAX = 8 };
 
 struct fixture {
 	uv_loop_t loop;
@@ -110,7 +110,7 @@ static int setup_with(void **state, const struct ws_context_config *context_conf
 	assert_int_equal(ws_context_open(&f->context, &f->loop, context_config), 0);
 	struct ws_server_config config = {
 		.fd = unix_socket_listen(f->path, 0600),
-		.max_connections = 8,
+		.max_connections = CONNECTIONS_MAX,
 		.max_queued_bytes = QUEUE_BYTES,
 		.head_timeout_ms = HEAD_TIMEOUT_MS,
 	};
@@ -499,25 +499,51 @@ static void aborted_peer_ends_at_once_also_when_it_does_not_read(void **state)
 	WAIT_UNTIL(f, f->closed == 1);
 }
 
-static void connections_over_the_cap_wait_in_the_backlog(void **state)
+static void silent_connections_at_the_cap_make_room(void **state)
 {
 	struct fixture *f = *state;
-	int fds[8];
-	for (int i = 0; i < 8; i++) {
+	int fds[CONNECTIONS_MAX];
+	for (int i = 0; i < CONNECTIONS_MAX; i++) {
 		fds[i] = unix_socket_connect(f->path);
 		assert_true(fds[i] >= 0);
 	}
-	turn(f);
-	assert_int_equal(ws_server_counters(f->server)->connections, 8);
 	static const char head[] = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-	assert_int_equal(write(fds[7], head, strlen(head)), strlen(head));
-	turn(f);
-	assert_int_equal(f->exchanges, 0);
-	for (int i = 0; i < 7; i++)
-		close(fds[i]);
+	assert_int_equal(write(fds[CONNECTIONS_MAX - 1], head, strlen(head)), strlen(head));
 	WAIT_UNTIL(f, f->exchanges == 1);
+	assert_true(ws_server_counters(f->server)->idle_dropped > 0);
+	assert_int_equal(ws_server_counters(f->server)->heads_refused, 0);
 	ws_exchange_respond(f->exchange, 200, NULL, "text/plain", "ok\n", 3);
-	close(fds[7]);
+	WAIT_UNTIL(f, !peer_reads(f, SIZE_MAX)); /* the oldest */
+	for (int i = 0; i < CONNECTIONS_MAX; i++)
+		close(fds[i]);
+}
+
+static void connections_over_the_cap_wait_in_the_backlog(void **state)
+{
+	struct fixture *f = *state;
+	int fds[CONNECTIONS_MAX];
+	for (int i = 0; i < CONNECTIONS_MAX; i++) {
+		fds[i] = i == 0 ? dup(f->fd) : unix_socket_connect(f->path);
+		assert_true(fds[i] >= 0);
+		assert_int_equal(write(fds[i], UPGRADE, strlen(UPGRADE)), strlen(UPGRADE));
+		WAIT_UNTIL(f, f->exchange != NULL);
+		assert_int_equal(
+			ws_exchange_upgrade(f->exchange, NULL, &peer_handler, f, &f->peer), 0);
+		f->exchange = NULL;
+	}
+	int late = unix_socket_connect(f->path);
+	assert_true(late >= 0);
+	assert_int_equal(write(late, UPGRADE, strlen(UPGRADE)), strlen(UPGRADE));
+	WAIT_UNTIL(f, f->opened == CONNECTIONS_MAX);
+	turn(f);
+	assert_int_equal(f->exchanges, CONNECTIONS_MAX);
+	assert_int_equal(ws_server_counters(f->server)->idle_dropped, 0);
+	close(fds[CONNECTIONS_MAX - 1]);
+	WAIT_UNTIL(f, f->exchange != NULL);
+	ws_exchange_respond(f->exchange, 200, NULL, "text/plain", "ok\n", 3);
+	for (int i = 0; i < CONNECTIONS_MAX - 1; i++)
+		close(fds[i]);
+	close(late);
 }
 
 static void silent_peer_is_pinged_then_hung_up_on(void **state)
@@ -563,6 +589,7 @@ int main(void)
 		TEST(close_of_a_peer_that_does_not_read_is_bounded),
 		TEST(close_from_the_peer_is_answered_and_reported),
 		TEST(aborted_peer_ends_at_once_also_when_it_does_not_read),
+		TEST(silent_connections_at_the_cap_make_room),
 		TEST(connections_over_the_cap_wait_in_the_backlog),
 		cmocka_unit_test_setup_teardown(
 			silent_peer_is_pinged_then_hung_up_on, setup_impatient, teardown),
