@@ -431,6 +431,7 @@ static enum event_log_result go_to_next_segment(struct event_log *log, uint64_t 
 		return log_begin_roll(log, wall_ns) == 0 ? EVENT_LOG_OK : EVENT_LOG_NO_SPACE;
 	if (log->spare_error == 0) {
 		log_want_spare(log);
+		syncer_hurry_spare(&log->syncer);
 		return EVENT_LOG_OK;
 	}
 	log->has_no_space = true;

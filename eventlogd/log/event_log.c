@@ -151,6 +151,7 @@ static int recover(struct event_log *log)
 static int begin_first_segment(struct event_log *log, uint64_t wall_ns)
 {
 	log_want_spare(log);
+	syncer_hurry_spare(&log->syncer);
 	while (log->active == NULL && !log->has_no_space && !log->is_read_only) {
 		syncer_wait(&log->syncer);
 		log_take_news(log);

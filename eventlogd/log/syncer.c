@@ -10,6 +10,10 @@
 
 #include "proto/base/clock.h"
 
+#define ZERO_PIECE_BYTES (UINT64_C(1) << 20)
+/* What a log without a segment waits for zeros, a start after a crash included. */
+#define ZERO_URGENT_NS (25 * NS_PER_MS)
+
 static bool is_full(int error)
 {
 	return error == -ENOSPC || error == -EDQUOT;
@@ -152,19 +156,6 @@ static int make_spare(struct syncer *syncer, int *out)
 	return r;
 }
 
-static void run_spare(struct syncer *syncer)
-{
-	syncer->spare_job = SYNCER_RUNNING;
-	pthread_mutex_unlock(&syncer->mutex);
-	int fd = -1;
-	int r = make_spare(syncer, &fd);
-	pthread_mutex_lock(&syncer->mutex);
-	/* A spare holds nothing yet: whatever failed, a new one can be tried. */
-	syncer->spare_fd = fd;
-	syncer->spare_error = r;
-	syncer->spare_job = SYNCER_DONE;
-}
-
 static int zero_out(const struct file_ops *ops, int fd, uint64_t offset, uint64_t bytes)
 {
 	static const uint8_t zeros[64 * 1024];
@@ -176,6 +167,51 @@ static int zero_out(const struct file_ops *ops, int fd, uint64_t offset, uint64_
 		done += len;
 	}
 	return 0;
+}
+
+static bool spare_is_finished(const struct syncer *syncer)
+{
+	if (syncer->config.durability != DURABILITY_DURABLE ||
+		syncer->spare_zeroed >= syncer->config.segment_bytes)
+		return true;
+	return syncer->spare_is_urgent && syncer->spare_zeroed > 0 &&
+	       clock_monotonic_ns() - syncer->spare_since_ns >= ZERO_URGENT_NS;
+}
+
+static int zero_next_piece(struct syncer *syncer, int fd, uint64_t offset)
+{
+	const struct file_ops *ops = syncer->config.ops;
+	uint64_t left = syncer->config.segment_bytes - offset;
+	int r = zero_out(ops, fd, offset, left < ZERO_PIECE_BYTES ? left : ZERO_PIECE_BYTES);
+	if (r == 0)
+		r = ops->fdatasync(ops->owner, fd);
+	if (r == 0)
+		return 0;
+	ops->close(ops->owner, fd);
+	(void)ops->unlink_at(ops->owner, syncer->config.directory_fd, SEGMENT_SPARE_NAME);
+	return r;
+}
+
+/*
+ * One step, so that syncs come in between: the file, then its zeros piece by piece. A sync of bytes
+ * that were allocated only has to write the file's extents as well, and takes up to twice as long
+ * as one of bytes that were written before.
+ */
+static void run_spare(struct syncer *syncer)
+{
+	bool is_new = syncer->spare_job == SYNCER_ASKED;
+	uint64_t offset = syncer->spare_zeroed;
+	int fd = syncer->spare_fd;
+	syncer->spare_job = SYNCER_RUNNING;
+	pthread_mutex_unlock(&syncer->mutex);
+	int r = is_new ? make_spare(syncer, &fd) : zero_next_piece(syncer, fd, offset);
+	pthread_mutex_lock(&syncer->mutex);
+	/* A spare holds nothing yet: whatever failed, a new one can be tried. */
+	syncer->spare_fd = r == 0 ? fd : -1;
+	syncer->spare_zeroed = is_new ? 0 : offset + ZERO_PIECE_BYTES;
+	syncer->spare_error = r;
+	if (r != 0 || spare_is_finished(syncer))
+		syncer->spare_job = SYNCER_DONE;
 }
 
 static void run_heal(struct syncer *syncer)
@@ -232,7 +268,7 @@ static bool run_next(struct syncer *syncer)
 		run_sync(syncer);
 	else if (syncer->removal_count != 0)
 		run_removals(syncer);
-	else if (syncer->spare_job == SYNCER_ASKED)
+	else if (syncer->spare_job == SYNCER_ASKED || syncer->spare_job == SYNCER_RUNNING)
 		run_spare(syncer);
 	else
 		return false;
@@ -356,7 +392,16 @@ void syncer_request_spare(struct syncer *syncer)
 	pthread_mutex_lock(&syncer->mutex);
 	assert(syncer->spare_job == SYNCER_IDLE);
 	syncer->spare_job = SYNCER_ASKED;
+	syncer->spare_is_urgent = false;
+	syncer->spare_since_ns = clock_monotonic_ns();
 	pthread_cond_signal(&syncer->asked);
+	pthread_mutex_unlock(&syncer->mutex);
+}
+
+void syncer_hurry_spare(struct syncer *syncer)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	syncer->spare_is_urgent = true;
 	pthread_mutex_unlock(&syncer->mutex);
 }
 

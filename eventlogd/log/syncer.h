@@ -4,7 +4,8 @@
  * It syncs what was written (at once, by time and bytes, or only at a roll, as the durability mode
  * says), seals a segment and puts the spare in its place, makes the next spare, removes pruned
  * segments, and clears the place of a write that failed. One job at a time, in this order of
- * urgency: heal, roll, sync, remove, spare.
+ * urgency: heal, roll, sync, remove, spare. In `durable` mode the spare is overwritten with zeros,
+ * a piece a job: syncs of bytes that were written before are shorter.
  *
  * The loop's thread asks through syncer_request_… and syncer_written(), is woken by `wake`, and
  * takes the news with syncer_poll(). What a job needs is handed over with it; nothing else is
@@ -75,6 +76,8 @@ struct syncer {
 	enum syncer_job roll_job, spare_job, heal_job;
 	struct roll *roll;
 	int spare_fd, spare_error;
+	bool spare_is_urgent;
+	uint64_t spare_since_ns, spare_zeroed; /* bytes; while its job runs */
 	uint64_t heal_offset, heal_bytes;
 	int heal_error;
 	char removals[SYNCER_REMOVALS_MAX][SEGMENT_NAME_BYTES + 1];
@@ -92,6 +95,8 @@ void syncer_set_fd(struct syncer *syncer, int fd);
 _must_check_ bool syncer_written(struct syncer *syncer, const struct sync_mark *mark);
 void syncer_request_roll(struct syncer *syncer, struct roll *roll);
 void syncer_request_spare(struct syncer *syncer);
+/* The log can't go on without it: as it is will do. */
+void syncer_hurry_spare(struct syncer *syncer);
 /* Zeros over what a failed write may have left, synced. */
 void syncer_request_heal(struct syncer *syncer, uint64_t offset, uint64_t bytes);
 /* Removes a file after everything written so far has been synced. False: too many wait. */
