@@ -101,6 +101,5 @@ int confine(const char *tokens_file)
 		directory_of(tokens_file, tokens_directory);
 		paths[sandbox.path_count++] = (struct sandbox_path){tokens_directory, SANDBOX_READ};
 	}
-	journal_use_stderr(); /* the journal's own way would make a socket for each line */
 	return daemon_confine(&sandbox);
 }
