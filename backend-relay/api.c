@@ -26,6 +26,7 @@ struct api_request {
 	struct relay *relay;
 	enum api_route route;
 	struct id role, worker_id;
+	char subject[TOKEN_SUBJECT_BYTES_MAX + 1]; /* empty: anonymous */
 	const struct runtime *runtime;
 	struct authorization *authorization;
 	struct ws_get *get;
@@ -58,9 +59,23 @@ static void api_free(struct api_request *request)
 	free(request);
 }
 
+static void note_refusal(const struct api_request *request, const struct ws_exchange *exchange,
+	enum diagnostic diagnostic)
+{
+	const struct audit_subject subject = {
+		.peer = ws_exchange_peer_text(exchange),
+		.subject = request->subject,
+		.role = request->role.text,
+		.runtime_id = request->runtime != NULL ? request->runtime->id.text : NULL,
+		.worker_id = request->worker_id.text,
+	};
+	relay_note_refusal(request->relay, &subject, diagnostic);
+}
+
 static void api_refuse(struct api_request *request, enum diagnostic diagnostic)
 {
 	struct ws_exchange *exchange = request->waiting.exchange;
+	note_refusal(request, exchange, diagnostic);
 	ws_exchange_set_owner(exchange, NULL);
 	api_free(request);
 	refusal_answer(exchange, diagnostic);
@@ -393,16 +408,19 @@ void api_on_exchange(struct relay *relay, struct ws_exchange *exchange,
 		refusal = DIAGNOSTIC_BACKEND_UNAUTHORIZED;
 	else if (refusal == DIAGNOSTIC_COUNT && !has_room(relay))
 		refusal = DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS;
+	const char *role = subject != NULL ? subject->role.text : CREDENTIAL_ANONYMOUS_ROLE;
+	id_set(&found.role, role, strlen(role));
+	snprintf(found.subject, sizeof(found.subject), "%s",
+		subject != NULL ? subject->subject : "");
 	struct api_request *request = refusal == DIAGNOSTIC_COUNT ? malloc(sizeof(*request)) : NULL;
 	if (request == NULL) {
-		refusal_answer(exchange, refusal != DIAGNOSTIC_COUNT
-						 ? refusal
-						 : DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
+		if (refusal == DIAGNOSTIC_COUNT)
+			refusal = DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS;
+		note_refusal(&found, exchange, refusal);
+		refusal_answer(exchange, refusal);
 		return;
 	}
 	*request = found;
-	const char *role = subject != NULL ? subject->role.text : CREDENTIAL_ANONYMOUS_ROLE;
-	id_set(&request->role, role, strlen(role));
 	request->waiting = (struct waiting_exchange){exchange, api_on_exchange_gone};
 	ws_exchange_set_owner(exchange, &request->waiting);
 	TAILQ_INSERT_TAIL(&relay->api_requests, request, link);

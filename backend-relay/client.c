@@ -1,6 +1,7 @@
 #include "backend-relay/client.h"
 
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,8 @@ struct client {
 	struct id worker_id, role;
 	char *subject; /* NULL: anonymous */
 	uint8_t token_hash[TOKEN_HASH_BYTES];
+	char peer[WS_PEER_TEXT_BYTES];
+	struct audit_session session; /* while open */
 
 	struct waiting_exchange waiting; /* while the request is not answered */
 	struct outlet outlet;            /* its peer is there after that */
@@ -64,18 +67,27 @@ static void tell_caught_up(struct client *client)
 
 /* ---- the end ---- */
 
-static void log_session(const struct client *client, const char *what, const char *why)
+static struct audit_subject subject_of(const struct client *client)
 {
-	const struct journal_field fields[] = {
-		{"RUNTIME_ID", client->runtime != NULL ? client->runtime->id.text : "-"},
-		{"WORKER_ID", client->worker_id.text[0] != '\0' ? client->worker_id.text : "-"},
-		{"ROLE", client->role.text},
-		{"SUBJECT", client->subject != NULL ? client->subject : "-"},
-		{NULL, NULL},
+	return (struct audit_subject){
+		.peer = client->peer,
+		.subject = client->subject,
+		.role = client->role.text,
+		.runtime_id = client->runtime != NULL ? client->runtime->id.text : NULL,
+		.worker_id = client->worker_id.text,
 	};
-	journal_fields(LOG_INFO, fields, "session of %s (%s) on worker %s at runtime %s %s%s%s",
-		fields[3].value, client->role.text, fields[1].value, fields[0].value, what,
-		why != NULL ? ": " : "", why != NULL ? why : "");
+}
+
+/* DIAGNOSTIC_COUNT: the client left. */
+static void note_end(const struct client *client, enum diagnostic diagnostic)
+{
+	const struct audit_subject subject = subject_of(client);
+	if (client->state == CLIENT_OPENING && diagnostic != DIAGNOSTIC_COUNT)
+		relay_note_refusal(client->relay, &subject, diagnostic);
+	if (client->state == CLIENT_OPEN)
+		audit_end(&client->session, &subject,
+			diagnostic != DIAGNOSTIC_COUNT ? diagnostic_row(diagnostic)->code : NULL,
+			clock_monotonic_ns());
 }
 
 static void leave_feeds(struct client *client)
@@ -90,6 +102,7 @@ static void leave_feeds(struct client *client)
 static void client_free(struct client *client)
 {
 	struct relay *relay = client->relay;
+	note_end(client, DIAGNOSTIC_COUNT);
 	leave_feeds(client);
 	TAILQ_REMOVE(&relay->clients, client, link);
 	free(client->subject);
@@ -104,12 +117,7 @@ static void client_end(struct client *client, enum diagnostic diagnostic, int64_
 {
 	if (client->state == CLIENT_ENDED)
 		return;
-	const char *code = diagnostic_row(diagnostic)->code;
-	unsigned int suppressed;
-	/* Whoever can't begin can still come again and again. */
-	if (client->state == CLIENT_OPEN ||
-		journal_limit_pass(&client->relay->refusal_log, clock_monotonic_ns(), &suppressed))
-		log_session(client, client->state == CLIENT_OPEN ? "ends" : "is refused", code);
+	note_end(client, diagnostic);
 	if (client->state == CLIENT_OPENING)
 		client->relay->counters.sessions_refused++;
 	client->state = CLIENT_ENDED;
@@ -136,6 +144,7 @@ void client_send_away(struct client *client, enum diagnostic diagnostic, int64_t
 
 void client_abandon(struct client *client)
 {
+	note_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY);
 	client->state = CLIENT_ENDED;
 	leave_feeds(client);
 }
@@ -177,10 +186,7 @@ static void client_on_peer_writable(struct ws_peer *peer)
 static void client_on_peer_closed(struct ws_peer *peer, uint16_t code)
 {
 	(void)code;
-	struct client *client = ws_peer_owner(peer);
-	if (client->state != CLIENT_ENDED)
-		log_session(client, "ends", "the client left");
-	client_free(client);
+	client_free(ws_peer_owner(peer));
 }
 
 static const struct ws_peer_handler peer_handler = {
@@ -336,9 +342,10 @@ static bool client_try_to_begin_live(struct client *client)
 /* The client may be gone when this returns. */
 static void client_admit(struct client *client)
 {
+	const struct audit_subject subject = subject_of(client);
 	client->state = CLIENT_OPEN;
 	client->relay->counters.sessions++;
-	log_session(client, "begins", NULL);
+	audit_begin(&client->session, &subject, clock_monotonic_ns());
 	if (client->outlet.peer == NULL) {
 		client_upgrade(client);
 		return;
@@ -430,6 +437,8 @@ static bool client_take(struct client *client, const struct delivery *delivery)
 	if (!is_known && output->kind == PASS_EVENT) {
 		if (!outlet_send_event(&client->outlet, output->event))
 			return false;
+		client->session.delivered++;
+		client->session.redacted += projected_event_is_redacted(output->event);
 		client->relay->counters.events_delivered++;
 		client->relay->counters.bytes_delivered += projected_event_bytes(output->event);
 	}
@@ -437,6 +446,9 @@ static bool client_take(struct client *client, const struct delivery *delivery)
 	if (!is_known) {
 		client->position = output->position;
 		client->has_position = true;
+		client->session.denied += output->kind == PASS_DENIED;
+		client->session.withheld += output->kind == PASS_NOTICE &&
+					    output->notice == DIAGNOSTIC_BACKEND_EVENT_WITHHELD;
 		if (output->kind == PASS_NOTICE)
 			outlet_send_notice(&client->outlet, output);
 	}
@@ -592,6 +604,7 @@ void client_open(
 		ws_exchange_refuse(exchange, 503, row->code, row->message);
 		return;
 	}
+	snprintf(client->peer, sizeof(client->peer), "%s", ws_exchange_peer_text(exchange));
 	client->waiting = (struct waiting_exchange){exchange, client_on_exchange_gone};
 	ws_exchange_set_owner(exchange, &client->waiting);
 	const struct ws_request *head = ws_exchange_request(exchange);
@@ -604,6 +617,7 @@ void client_open(
 		client_end(client, request->refusal, -1);
 		return;
 	} else {
+		note_end(client, request->refusal);
 		client->state = CLIENT_ENDED;
 		client->last_word = request->refusal;
 		relay->counters.sessions_refused++;

@@ -25,6 +25,7 @@ enum {
 
 struct projected_event {
 	unsigned int refs;
+	bool redacted;
 	struct ws_frames *frames;
 };
 
@@ -45,6 +46,11 @@ void projected_event_unref(struct projected_event *event)
 struct ws_frames *projected_event_frames(const struct projected_event *event)
 {
 	return event->frames;
+}
+
+bool projected_event_is_redacted(const struct projected_event *event)
+{
+	return event->redacted;
 }
 
 size_t projected_event_bytes(const struct projected_event *event)
@@ -102,7 +108,7 @@ static struct projected_event *projected_event_new(const struct pass *pass,
 		ws_frames_unref(frames);
 		return NULL;
 	}
-	*event = (struct projected_event){1, frames};
+	*event = (struct projected_event){1, payload != NULL, frames};
 	return event;
 }
 
@@ -501,7 +507,7 @@ static bool take_verdict(struct pass *pass, const msgpack_object *answer)
 		counters->denied++;
 	else
 		counters->refused++;
-	complete_first(pass, deny ? PASS_SILENT : PASS_NOTICE, NULL);
+	complete_first(pass, deny ? PASS_DENIED : PASS_NOTICE, NULL);
 	return true;
 }
 

@@ -29,6 +29,7 @@ struct pass;
 enum pass_output_kind {
 	PASS_EVENT,     /* deliver `event` */
 	PASS_SILENT,    /* only the position moves */
+	PASS_DENIED,    /* the same: there is an event, and the role may not see it */
 	PASS_NOTICE,    /* tell `notice`, with `from` and `to` */
 	PASS_CAUGHT_UP, /* history ends here */
 };

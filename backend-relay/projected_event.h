@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct projected_event;
@@ -21,3 +22,5 @@ void projected_event_unref(struct projected_event *event); /* accepts NULL */
 /* The WebSocket frame with the envelope, borrowed. */
 struct ws_frames *projected_event_frames(const struct projected_event *event);
 size_t projected_event_bytes(const struct projected_event *event);
+/* Whether the payload is another than the one that was published. */
+bool projected_event_is_redacted(const struct projected_event *event);

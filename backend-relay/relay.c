@@ -116,15 +116,11 @@ static enum diagnostic judge(const struct relay *relay, enum credential_result c
 	return DIAGNOSTIC_COUNT;
 }
 
-static void log_refusal(struct relay *relay, struct ws_exchange *exchange, const char *why)
+void relay_note_refusal(
+	struct relay *relay, const struct audit_subject *subject, enum diagnostic diagnostic)
 {
-	unsigned int suppressed;
-	if (!journal_limit_pass(&relay->refusal_log, clock_monotonic_ns(), &suppressed))
-		return;
-	const struct journal_field fields[] = {
-		{"PEER", ws_exchange_peer_text(exchange)}, {NULL, NULL}};
-	journal_fields(LOG_NOTICE, fields, "a request is refused: %s (%u more before it)", why,
-		suppressed);
+	audit_refused(
+		&relay->audit, subject, diagnostic_row(diagnostic)->code, clock_monotonic_ns());
 }
 
 static void observe(struct relay *relay, struct ws_exchange *exchange,
@@ -153,16 +149,15 @@ static void relay_on_exchange(struct ws_server *server, struct ws_exchange *exch
 	enum credential_result credential = credential_check(
 		&relay->config, &relay->tokens, head, &subject);
 	if (credential == CREDENTIAL_ORIGIN_REFUSED) {
-		log_refusal(relay, exchange, "its origin is not configured");
+		const struct audit_subject unknown = {.peer = ws_exchange_peer_text(exchange)};
+		relay_note_refusal(relay, &unknown, DIAGNOSTIC_BACKEND_UNAUTHORIZED);
 		ws_exchange_refuse(exchange, 403,
 			diagnostic_row(DIAGNOSTIC_BACKEND_UNAUTHORIZED)->code,
 			"this origin is not allowed");
 		return;
 	}
-	if (credential == CREDENTIAL_WRONG) {
+	if (credential == CREDENTIAL_WRONG)
 		relay->counters.unauthorized++;
-		log_refusal(relay, exchange, "its credential is wrong");
-	}
 	struct ws_segment segments[2];
 	if (ws_request_matches(head, observe_route, segments, ARRAY_SIZE(segments)))
 		observe(relay, exchange, credential, subject, segments);
@@ -184,7 +179,7 @@ static void relay_on_server_error(struct ws_server *server, int error)
 {
 	struct relay *relay = ws_server_owner(server);
 	unsigned int suppressed;
-	if (journal_limit_pass(&relay->refusal_log, clock_monotonic_ns(), &suppressed))
+	if (journal_limit_pass(&relay->accept_log, clock_monotonic_ns(), &suppressed))
 		journal(LOG_WARNING, "accepting connections: %s", strerror(-error));
 }
 
@@ -209,6 +204,7 @@ static void relay_on_tick(uv_timer_t *handle)
 {
 	struct relay *relay = handle->data;
 	uint64_t now_ns = clock_monotonic_ns();
+	audit_tick(&relay->audit, now_ns);
 	struct client *client, *next;
 	for (client = TAILQ_FIRST(&relay->clients); client != NULL; client = next) {
 		next = client_next(client);
@@ -281,7 +277,8 @@ int relay_open(struct relay *relay, struct daemon *daemon, int client_fd, int st
 	relay->daemon = daemon;
 	daemon->owner = relay;
 	daemon->stop_deadline_ms = STOP_DEADLINE_MS;
-	relay->refusal_log = (struct journal_limit){.interval_ns = 10 * NS_PER_S, .burst = 20};
+	relay->accept_log = (struct journal_limit){.interval_ns = 10 * NS_PER_S, .burst = 20};
+	audit_init(&relay->audit);
 	TAILQ_INIT(&relay->clients);
 	TAILQ_INIT(&relay->api_requests);
 	int r = wakeups_open(&relay->wakeups, &daemon->loop);

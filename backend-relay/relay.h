@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "backend-relay/audit.h"
 #include "backend-relay/client_cursor.h"
 #include "backend-relay/config.h"
 #include "backend-relay/event_id.h"
@@ -61,7 +62,8 @@ struct relay {
 	TAILQ_HEAD(, api_request) api_requests;
 	bool stopping, closed;
 	struct relay_counters counters;
-	struct journal_limit refusal_log;
+	struct journal_limit accept_log;
+	struct audit audit;
 };
 
 /* Everything that needs no socket: files and keys. 0; -EINVAL with `error`; or another -errno. */
@@ -80,6 +82,10 @@ void relay_stop(struct relay *relay);
 void relay_close(struct relay *relay);
 /* After daemon_close(). */
 void relay_free(struct relay *relay);
+
+/* A request or session of this subject is refused: for the audit. */
+void relay_note_refusal(
+	struct relay *relay, const struct audit_subject *subject, enum diagnostic diagnostic);
 
 /* A client has freed itself. */
 void relay_client_gone(struct relay *relay);

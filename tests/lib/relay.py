@@ -33,10 +33,12 @@ def free_port():
 
 
 class Relay:
-    """`runtimes`: FakeRuntime objects, called r0, r1, …; `overrides` go into the configuration."""
+    """`runtimes`: FakeRuntime objects, called r0, r1, …; `overrides` go into the configuration;
+    `wrapper`: a command that runs the program that follows it."""
 
     def __init__(self, bin_dir, projection_path, runtimes, overrides=None, directory=None,
-                 registry=None):
+                 registry=None, wrapper=()):
+        self.wrapper = list(wrapper)
         self.program = pathlib.Path(bin_dir) / "backend-relay"
         self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix="sl-"))
         self.port, self.status_port = free_port(), free_port()
@@ -97,7 +99,7 @@ class Relay:
         environment["NOTIFY_SOCKET"] = "@" + name[1:]
         with open(self._log, "ab") as log, notify:
             self.process = subprocess.Popen(
-                [self.program, "--config", self.dir / "backend-relay.yaml"],
+                [*self.wrapper, self.program, "--config", self.dir / "backend-relay.yaml"],
                 stdout=log, stderr=log, env=environment)
             try:
                 while b"READY=1" not in notify.recv(4096):
@@ -185,13 +187,13 @@ class Relay:
 class Stage:
     """A relay with its fakes, in a directory of its own: stage.runtime, .projection, .relay."""
 
-    def __init__(self, bin_dir, overrides=None, runtime=None, registry=None):
+    def __init__(self, bin_dir, overrides=None, runtime=None, registry=None, wrapper=()):
         self._directory = tempfile.TemporaryDirectory(prefix="sl-")
         self.dir = pathlib.Path(self._directory.name)
         self.runtime = runtime or FakeRuntime()
         self.projection = FakeProjection(self.dir / "p.sock")
         self._arguments = (bin_dir, self.projection.path, [self.runtime], overrides, self.dir,
-                           registry)
+                           registry, wrapper)
         self.relay = None
 
     def __enter__(self):
