@@ -228,7 +228,8 @@ static int keep_records(struct recoverer *recoverer, struct survey *survey)
 		}
 		if (r == SCAN_DAMAGED)
 			continue;
-		if (is_record && item.record.sequence > survey->limit_seq)
+		/* Cut off before, notes too: the next segment gave these numbers again. */
+		if (item.record.sequence > survey->limit_seq)
 			return 0;
 		r = 0;
 		if (jumps || survey->damaged_bytes != 0)

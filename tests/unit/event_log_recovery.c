@@ -207,6 +207,41 @@ static void a_cursor_of_lost_records_is_unknown(void **state)
 	assert_string_equal(text, "6-13");
 }
 
+static void a_cut_off_note_is_no_damage_before_its_segment_is_removed(void **state)
+{
+	struct log_fixture *f = *state;
+	struct event_log_event events[2] = {{.payload = (const uint8_t *)"{}", .payload_len = 2}};
+	struct event_log_batch batch = {
+		.worker = "w",
+		.worker_len = 1,
+		.has_producer_seq = true,
+		.producer = 42,
+		.producer_seq = 1,
+		.events = events,
+		.event_count = 2, /* an event, and a number that stores nothing: a note */
+	};
+	assert_int_equal(log_fixture_append_batch(f, &batch), EVENT_LOG_OK);
+	log_fixture_kill(f);
+	char path[PATH_BYTES];
+	log_fixture_segment_path(f, 0, path, sizeof(path));
+	log_fixture_patch(path, SEGMENT_HEADER_BYTES + RECORD_LENGTH_AT, "\xff", 1);
+	size_t len;
+	uint8_t *torn = log_fixture_load(path, &len);
+	log_fixture_open(f);
+	assert_int_equal(f->findings[FINDING_TORN_TAIL], 1);
+	log_fixture_kill(f);
+	/* As if it had been killed before the segment without records was gone. */
+	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, torn, len), len);
+	close(fd);
+	free(torn);
+	log_fixture_open(f);
+	assert_int_equal(f->findings[FINDING_DAMAGED], 0);
+	log_fixture_kill(f);
+	assert_int_equal(access(path, F_OK), -1);
+	log_fixture_open(f);
+}
+
 static void damage_below_the_durable_mark_is_a_gap_and_the_log_goes_on(void **state)
 {
 	struct log_fixture *f = *state;
@@ -661,6 +696,7 @@ int main(void)
 		LOG_TEST(a_tail_torn_at_any_byte_keeps_what_was_whole),
 		LOG_TEST(recovery_run_twice_gives_the_same_state),
 		LOG_TEST(a_cursor_of_lost_records_is_unknown),
+		LOG_TEST(a_cut_off_note_is_no_damage_before_its_segment_is_removed),
 		LOG_TEST(damage_below_the_durable_mark_is_a_gap_and_the_log_goes_on),
 		LOG_TEST(a_lost_tail_below_the_durable_mark_keeps_its_numbers),
 		LOG_TEST(damage_in_a_sealed_segment_has_exact_bounds),
