@@ -380,10 +380,15 @@ static struct event_log *open_image(struct chain *chain, struct disk_model *imag
 	config.ops = disk_model_ops(image);
 	config.wake = NULL;
 	int r = event_log_open(&log, &config, chain->wall_ns);
-	if (r == 0)
-		return log;
-	fail(chain, "can't be opened: %s", strerror(-r));
-	return NULL;
+	if (r != 0) {
+		fail(chain, "can't be opened: %s", strerror(-r));
+		return NULL;
+	}
+	struct event_log_status status;
+	event_log_status(log, &status);
+	if (status.damaged_ranges != 0)
+		fail(chain, "recovery speaks of damage");
+	return log;
 }
 
 static void check_records(struct chain *chain, const struct log_dump *dump,
