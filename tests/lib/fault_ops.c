@@ -17,6 +17,11 @@ static const char *const names[] = {
 	[FAULT_UNLINK] = "unlink",
 	[FAULT_MAP] = "map",
 	[FAULT_STAT] = "stat",
+	[FAULT_PREPARE] = "prepare",
+	[FAULT_LIST] = "list",
+	[FAULT_CLOSE] = "close",
+	[FAULT_UNMAP] = "unmap",
+	[FAULT_FREE_BYTES] = "free_bytes",
 };
 
 const char *fault_op_name(enum fault_op op)
@@ -48,14 +53,19 @@ static bool strikes(struct fault_ops *faults, enum fault_op op, int *error)
 
 #define SYSTEM file_ops_system
 
-static int on_prepare(_unused_ void *owner, int directory_fd)
+static int on_prepare(void *owner, int directory_fd)
 {
-	return SYSTEM.prepare_directory(NULL, directory_fd);
+	int error;
+	return strikes(owner, FAULT_PREPARE, &error) ? error
+						     : SYSTEM.prepare_directory(NULL, directory_fd);
 }
 
-static int on_list(_unused_ void *owner, int directory_fd, file_name_fn name, void *name_owner)
+static int on_list(void *owner, int directory_fd, file_name_fn name, void *name_owner)
 {
-	return SYSTEM.list(NULL, directory_fd, name, name_owner);
+	int error;
+	return strikes(owner, FAULT_LIST, &error)
+		       ? error
+		       : SYSTEM.list(NULL, directory_fd, name, name_owner);
 }
 
 static int on_stat(void *owner, int fd, struct stat *out)
@@ -72,9 +82,10 @@ static int on_open(void *owner, int directory_fd, const char *name, int flags, m
 		       : SYSTEM.open_at(NULL, directory_fd, name, flags, mode);
 }
 
-static int on_close(_unused_ void *owner, int fd)
+static int on_close(void *owner, int fd)
 {
-	return SYSTEM.close(NULL, fd);
+	int error, r = SYSTEM.close(NULL, fd);
+	return strikes(owner, FAULT_CLOSE, &error) ? error : r;
 }
 
 static ssize_t on_pread(void *owner, int fd, void *out, size_t len, uint64_t offset)
@@ -159,14 +170,18 @@ static int on_map(void *owner, int fd, size_t len, const uint8_t **out)
 	return strikes(owner, FAULT_MAP, &error) ? error : SYSTEM.map(NULL, fd, len, out);
 }
 
-static int on_unmap(_unused_ void *owner, const uint8_t *map, size_t len)
+static int on_unmap(void *owner, const uint8_t *map, size_t len)
 {
-	return SYSTEM.unmap(NULL, map, len);
+	int error, r = SYSTEM.unmap(NULL, map, len);
+	return strikes(owner, FAULT_UNMAP, &error) ? error : r;
 }
 
 static int on_free_bytes(void *owner, int directory_fd, uint64_t *out)
 {
 	struct fault_ops *faults = owner;
+	int error;
+	if (strikes(owner, FAULT_FREE_BYTES, &error))
+		return error;
 	if (faults->free_bytes == UINT64_MAX)
 		return SYSTEM.free_bytes(NULL, directory_fd, out);
 	*out = faults->free_bytes;

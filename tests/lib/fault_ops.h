@@ -25,6 +25,11 @@ enum fault_op {
 	FAULT_UNLINK,
 	FAULT_MAP,
 	FAULT_STAT,
+	FAULT_PREPARE,
+	FAULT_LIST,
+	FAULT_CLOSE, /* closes, and answers the error, as the system does */
+	FAULT_UNMAP,
+	FAULT_FREE_BYTES,
 	FAULT_OP_COUNT,
 };
 
