@@ -71,6 +71,16 @@ static int context_on_event(
 			link->on_destroyed(link);
 		}
 		return 0;
+	/*
+	 * Debian 13's library tells what it does with its own descriptors. An answer other than 0
+	 * would leave one that it closes in its tables, and the next to get its number asserts.
+	 */
+	case LWS_CALLBACK_LOCK_POLL:
+	case LWS_CALLBACK_UNLOCK_POLL:
+	case LWS_CALLBACK_ADD_POLL_FD:
+	case LWS_CALLBACK_DEL_POLL_FD:
+	case LWS_CALLBACK_CHANGE_MODE_POLL_FD:
+		return 0;
 	/* Heads are ours, with nothing to serve behind them but an upgrade. */
 	case LWS_CALLBACK_HTTP:
 		return -1;

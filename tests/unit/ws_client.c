@@ -490,6 +490,20 @@ static void silence_times_out(void **state)
 	assert_int_equal(f->end.result, WS_CLIENT_TIMEOUT);
 }
 
+/* Each attempt gets the descriptor's number of the one before. */
+static void silent_server_behind_wss_times_out_again_and_again(void **state)
+{
+	struct fixture *f = *state;
+	struct ws_url url = f->raw_url;
+	url.scheme = WS_URL_TLS;
+	for (int i = 0; i < 3; i++) {
+		f->ended = 0;
+		start(f, &url, NULL, 50);
+		WAIT_UNTIL(f, f->ended == 1);
+		assert_int_equal(f->end.result, WS_CLIENT_TIMEOUT);
+	}
+}
+
 static void nobody_there_is_unreachable(void **state)
 {
 	struct fixture *f = *state;
@@ -625,6 +639,7 @@ int main(void)
 		TEST(answers_that_are_none_are_told_apart),
 		TEST(garbage_instead_of_an_answer_ends_it),
 		TEST(silence_times_out),
+		TEST(silent_server_behind_wss_times_out_again_and_again),
 		TEST(nobody_there_is_unreachable),
 		TEST(silent_server_is_lost_but_not_while_we_pause),
 		TEST(unknown_name_is_told_apart),
