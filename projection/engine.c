@@ -10,6 +10,7 @@ enum { KEEP_TOKENS = 64 * 1024, KEEP_BYTES = 1024 * 1024, KEEP_FINDINGS = 16 * 1
 
 /* An array or object that the walk is in. Its set of positions is engine_set(depth). */
 struct frame {
+	uint32_t container;  /* its token */
 	uint32_t child, end; /* tokens: the next key or element, and what is behind the last */
 	uint32_t done_bytes; /* where the member or element before ends */
 	bool is_object;
@@ -127,8 +128,10 @@ int engine_text_of(
 static void enter_container(struct engine *engine, uint32_t value, unsigned int depth)
 {
 	const struct json_token *token = &engine->tape.token[value];
-	engine->frame[depth] = (struct frame){
-		.child = value + 1, .end = token->next, .is_object = token->type == JSON_OBJECT};
+	engine->frame[depth] = (struct frame){.container = value,
+		.child = value + 1,
+		.end = token->next,
+		.is_object = token->type == JSON_OBJECT};
 }
 
 /*
@@ -149,7 +152,10 @@ static int visit(struct engine *engine, uint32_t value, const uint64_t *above, u
 			return r;
 	}
 	complete_set(engine->rules, above, passable, set);
-	if (is_object && (value == 0 || (look.event.any_is_text && look.has_data))) {
+	bool is_nested = is_object && value != 0 && look.event.any_is_text && look.has_data;
+	if (is_nested && value >= engine->nested_end)
+		engine->nested_end = token->next;
+	if (is_nested || (is_object && value == 0)) {
 		int r = engine_judge_event(engine, value, &look, set, &allowed);
 		if (r < 0)
 			return r;
@@ -188,6 +194,7 @@ static int visit_next_child(struct engine *engine, unsigned int depth)
 	step_down(engine->rules, above, frame->is_object ? token[start].user : NAME_UNKNOWN,
 		engine_set(engine, depth + 1));
 	frame->child = token[value].next;
+	engine->parent = frame->container;
 	int fate = visit(engine, value, above, depth + 1);
 	if (fate == FATE_REMOVED) {
 		int r = remove_from(engine, frame, start, value);
@@ -234,6 +241,15 @@ static int refuse(struct engine *engine, size_t offset, const char *reason)
 int engine_project(struct engine *engine, struct rules *rules, const uint8_t *payload, size_t len,
 	const uint8_t **out, size_t *out_len)
 {
+	return engine_project_next(engine, rules, NULL, 0, payload, len, out, out_len);
+}
+
+int engine_project_next(struct engine *engine, struct rules *rules, struct open_blocks *blocks,
+	uint64_t ticket, const uint8_t *payload, size_t len, const uint8_t **out, size_t *out_len)
+{
+	engine->open_blocks = rules->role->block_count > 0 ? blocks : NULL;
+	engine->ticket = ticket;
+	engine->nested_end = 0;
 	engine->payload = payload;
 	engine->rules = rules;
 	json_tape_reset(&engine->tape, KEEP_TOKENS);
@@ -252,6 +268,10 @@ int engine_project(struct engine *engine, struct rules *rules, const uint8_t *pa
 		return VERDICT_REFUSED;
 	if (engine->tape.token[0].type != JSON_OBJECT)
 		return refuse(engine, engine->tape.token[0].start, "not an object");
+	if (engine->open_blocks != NULL)
+		r = engine_begin_block_event(engine);
+	if (r < 0)
+		return r;
 	int verdict = walk(engine);
 	if (verdict == -EMSGSIZE)
 		return refuse(engine, 0, "the output would be too long");

@@ -15,7 +15,11 @@
  *	Where remove, mask or hash reach the event itself it is denied: an event is an object.
  *
  * A payload that is not a JSON object, or whose output would be longer than PROJECTED_BYTES_MAX, is
- * refused. The engine keeps nothing of one event for the next.
+ * refused.
+ *
+ * What a role sees of an event depends on that event alone, but for texts that come in pieces
+ * (`blocks:` in the policy) where rules ask for secrets: then it depends on the open blocks of the
+ * pass too, which the caller keeps. The engine itself keeps nothing of one event for the next.
  */
 #pragma once
 
@@ -23,6 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "projection/open_blocks.h"
 #include "projection/rules.h"
 #include "projection/splice.h"
 #include "proto/base/attributes.h"
@@ -53,6 +58,12 @@ struct engine {
 
 	const uint8_t *payload;
 	struct rules *rules;
+	struct open_blocks *open_blocks; /* of the pass; NULL: every event is judged alone */
+	uint64_t ticket;
+	struct block_name piece_of; /* of the event, when it has_piece */
+	bool has_piece;
+	uint32_t parent;     /* the container that the walk is in */
+	uint32_t nested_end; /* tokens before this one are inside a nested event */
 	struct json_error refusal;
 };
 
@@ -65,3 +76,8 @@ void engine_free(struct engine *engine);
  */
 _must_check_ int engine_project(struct engine *engine, struct rules *rules, const uint8_t *payload,
 	size_t len, const uint8_t **out, size_t *out_len);
+
+/* The same for an event of a pass, whose open blocks follow; `ticket` names the event. */
+_must_check_ int engine_project_next(struct engine *engine, struct rules *rules,
+	struct open_blocks *blocks, uint64_t ticket, const uint8_t *payload, size_t len,
+	const uint8_t **out, size_t *out_len);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "projection/engine.h"
+#include "projection/secret_text.h"
 
 /* Sets of positions besides one for each depth. */
 enum {
@@ -13,6 +14,9 @@ enum {
 	SET_EMPTY,
 	SET_COUNT,
 };
+
+/* In `user` of a string's token: it is a piece of a block. */
+enum { TOKEN_IS_PIECE = 1 };
 
 /* What becomes of a value; negative errno besides. */
 enum fate { FATE_STAYS, FATE_ENTERED, FATE_REMOVED };
@@ -57,3 +61,15 @@ _must_check_ int engine_judge_event(struct engine *engine, uint32_t object, cons
  */
 _must_check_ int engine_act_on(
 	struct engine *engine, uint32_t value, const uint64_t *set, bool *replaced);
+
+/* Of an event of a pass: which block it belongs to, begins or ends. 0 or -errno. */
+_must_check_ int engine_begin_block_event(struct engine *engine);
+
+/* Puts what can be shown of the piece into engine->changed. 0, 1 if that is another text, or
+ * -errno. */
+_must_check_ int engine_take_piece(
+	struct engine *engine, const struct secret_search *search, const uint8_t *text, size_t len);
+
+/* A block as a snapshot shows it: the events that follow go on from there. 0 or -errno. */
+_must_check_ int engine_take_in_flight(struct engine *engine, size_t rule,
+	const struct secret_search *search, const uint8_t *text, size_t len);

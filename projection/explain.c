@@ -12,6 +12,7 @@ struct explanation {
 	const struct policy_role *role;
 	struct rules *rules;
 	struct engine engine;
+	struct open_blocks blocks;
 	bool observes;
 	struct buf line;
 };
@@ -52,7 +53,8 @@ static int explain_event(
 	int verdict = VERDICT_DENY;
 	if (explanation->observes) {
 		memset(engine->rule_hit, 0, explanation->role->redact_count);
-		verdict = engine_project(engine, explanation->rules, payload, len, &out, &out_len);
+		verdict = engine_project_next(engine, explanation->rules, &explanation->blocks,
+			number, payload, len, &out, &out_len);
 	}
 	if (verdict < 0)
 		return verdict;
@@ -114,6 +116,7 @@ int explain(const struct policy_role *role, const struct projection_key *key,
 							: -ENOMEM;
 	}
 	free(explanation.engine.rule_hit);
+	open_blocks_free(&explanation.blocks);
 	engine_free(&explanation.engine);
 	rules_free(explanation.rules);
 	buf_free(&explanation.line);

@@ -49,8 +49,21 @@ static void role_free(struct policy_role *role)
 	free(role->name);
 }
 
+static void block_free(struct block_rule *block)
+{
+	free(block->delta);
+	free(block->done);
+	free(block->snapshot);
+	free(block->in_flight);
+	path_free(&block->text);
+	path_free(&block->key);
+}
+
 void policy_free(struct policy *policy)
 {
+	for (size_t i = 0; i < policy->block_count; i++)
+		block_free(&policy->block[i]);
+	free(policy->block);
 	for (size_t i = 0; i < policy->role_count; i++)
 		role_free(&policy->role[i]);
 	free(policy->role);

@@ -5,8 +5,8 @@
  * part of such a file is used. All texts are checked here, so that what comes after needs no error
  * of its own.
  *
- * Limits: 64 roles; in a role 1,024 redact rules and 16,384 globs; a glob of 255 bytes; texts of
- * actions of 1,024 bytes.
+ * Limits: 64 roles, 32 blocks; in a role 1,024 redact rules and 16,384 globs; a glob of 255 bytes;
+ * texts of actions of 1,024 bytes.
  */
 #pragma once
 
@@ -25,6 +25,7 @@ enum {
 	POLICY_GLOBS_MAX = 16384,
 	POLICY_GLOB_BYTES_MAX = 255,
 	POLICY_TEXT_BYTES_MAX = 1024,
+	POLICY_BLOCKS_MAX = 32,
 };
 
 /* Globs: `*` any run of characters, `?` one; nothing else is special. */
@@ -48,7 +49,8 @@ enum redact_action {
 	REDACT_HASH,
 	REDACT_REWRITE_PREFIX,
 	REDACT_TRUNCATE,
-	REDACT_SECRETS, /* in the file: mask with `secrets` */
+	REDACT_SECRETS,   /* in the file: mask with `secrets` */
+	REDACT_IN_FLIGHT, /* of `blocks`: the text goes on in events that follow */
 };
 
 /* On a string, and in an object or array on every string within it. */
@@ -66,7 +68,18 @@ struct redact_rule {
 	bool anywhere;   /* rewrite_prefix: also within longer text */
 	uint64_t keep;   /* truncate: characters that stay */
 	secret_sets secrets;
-	char *place; /* "line:column action path", for --explain */
+	size_t block; /* in flight: of which block */
+	char *place;  /* "line:column action path", for --explain */
+};
+
+/* Kinds of events that stream one text in pieces. */
+struct block_rule {
+	char *delta, *done; /* kinds; done may be NULL */
+	struct path text;   /* the piece; names only */
+	struct path key; /* tells blocks apart that stream at once; without steps: there is one */
+	char *snapshot;  /* the kind that shows blocks in flight, and where; both or neither */
+	char *in_flight;
+	size_t line, column;
 };
 
 struct policy_role {
@@ -77,9 +90,13 @@ struct policy_role {
 	struct glob_list commands_allow, commands_deny;
 	struct redact_rule *redact;
 	size_t redact_count;
+	const struct block_rule *block; /* the policy's, if a rule asks for secrets */
+	size_t block_count;
 };
 
 struct policy {
+	struct block_rule *block;
+	size_t block_count;
 	struct policy_role *role;
 	size_t role_count;
 };

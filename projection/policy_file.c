@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "projection/policy.h"
-#include "proto/base/yaml_config.h"
+#include "projection/policy_private.h"
 
 static const char *const action_words[] = {
 	[REDACT_REMOVE] = "remove",
@@ -18,12 +17,14 @@ static const char *const action_words[] = {
 
 const char *redact_action_name(enum redact_action action)
 {
-	return action == REDACT_SECRETS ? "secrets" : action_words[action];
+	if (action == REDACT_SECRETS)
+		return "secrets";
+	return action == REDACT_IN_FLIGHT ? "in_flight" : action_words[action];
 }
 
 /* ---- texts and lists ---- */
 
-static int read_text(const char *key, size_t max_bytes, bool may_be_empty, char **out,
+int policy_read_text(const char *key, size_t max_bytes, bool may_be_empty, char **out,
 	struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	const char *text = yaml_text(node);
@@ -47,8 +48,8 @@ static int read_globs(const char *key, struct glob_list *list, struct yaml_tree 
 	if (list->glob == NULL)
 		return -ENOMEM;
 	for (; list->count < count; list->count++) {
-		int r = read_text("a glob", POLICY_GLOB_BYTES_MAX, false, &list->glob[list->count],
-			tree, yaml_item(tree, node, list->count), error);
+		int r = policy_read_text("a glob", POLICY_GLOB_BYTES_MAX, false,
+			&list->glob[list->count], tree, yaml_item(tree, node, list->count), error);
 		if (r < 0)
 			return r;
 	}
@@ -74,7 +75,7 @@ static int observe_read_runtime(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct observe_rule *rule = target;
-	return read_text(
+	return policy_read_text(
 		"runtime", POLICY_GLOB_BYTES_MAX, false, &rule->runtime, tree, node, error);
 }
 
@@ -82,7 +83,8 @@ static int observe_read_worker(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct observe_rule *rule = target;
-	return read_text("worker", POLICY_GLOB_BYTES_MAX, false, &rule->worker, tree, node, error);
+	return policy_read_text(
+		"worker", POLICY_GLOB_BYTES_MAX, false, &rule->worker, tree, node, error);
 }
 
 static int observe_read_except(
@@ -173,41 +175,49 @@ static int redact_read_in(
 	return r;
 }
 
-static int redact_read_path(
-	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
+int policy_read_path(const char *key, struct path *path, char **text, struct yaml_tree *tree,
+	const yaml_node_t *node, struct yaml_error *error)
 {
-	struct redact_reading *reading = target;
-	int r = read_text("path", POLICY_TEXT_BYTES_MAX, false, &reading->path, tree, node, error);
+	int r = policy_read_text(key, POLICY_TEXT_BYTES_MAX, false, text, tree, node, error);
 	if (r < 0)
 		return r;
 	const char *why;
 	size_t at;
-	r = path_parse(&reading->rule->path, reading->path, &why, &at);
+	r = path_parse(path, *text, &why, &at);
 	if (r == -EINVAL)
-		return yaml_fail(error, tree, node, "path \"%s\": %s, at character %zu",
-			reading->path, why, at + 1);
+		return yaml_fail(error, tree, node, "%s \"%s\": %s, at character %zu", key, *text,
+			why, at + 1);
 	return r;
+}
+
+static int redact_read_path(
+	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
+{
+	struct redact_reading *reading = target;
+	return policy_read_path("path", &reading->rule->path, &reading->path, tree, node, error);
 }
 
 static int redact_read_with(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct redact_rule *rule = ((struct redact_reading *)target)->rule;
-	return read_text("with", POLICY_TEXT_BYTES_MAX, true, &rule->with, tree, node, error);
+	return policy_read_text(
+		"with", POLICY_TEXT_BYTES_MAX, true, &rule->with, tree, node, error);
 }
 
 static int redact_read_from(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct redact_rule *rule = ((struct redact_reading *)target)->rule;
-	return read_text("from", POLICY_TEXT_BYTES_MAX, false, &rule->from, tree, node, error);
+	return policy_read_text(
+		"from", POLICY_TEXT_BYTES_MAX, false, &rule->from, tree, node, error);
 }
 
 static int redact_read_to(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct redact_rule *rule = ((struct redact_reading *)target)->rule;
-	return read_text("to", POLICY_TEXT_BYTES_MAX, true, &rule->to, tree, node, error);
+	return policy_read_text("to", POLICY_TEXT_BYTES_MAX, true, &rule->to, tree, node, error);
 }
 
 static int read_secret_set(secret_sets *sets, struct yaml_tree *tree, const yaml_node_t *node,
@@ -362,8 +372,8 @@ static int policy_read_roles(
 		if (i == POLICY_ROLES_MAX)
 			return yaml_fail(error, tree, name, "more than %d roles", POLICY_ROLES_MAX);
 		struct policy_role *role = &policy->role[policy->role_count++];
-		int r = read_text("a role's name", POLICY_GLOB_BYTES_MAX, false, &role->name, tree,
-			name, error);
+		int r = policy_read_text("a role's name", POLICY_GLOB_BYTES_MAX, false, &role->name,
+			tree, name, error);
 		if (r == 0)
 			r = config_read_mapping(role_keys, role, tree, rules, error);
 		if (r < 0)
@@ -385,6 +395,7 @@ static int policy_read_version(
 static const struct config_key policy_keys[] = {
 	{.name = "version", .type = CONFIG_CUSTOM, .required = true, .read = policy_read_version},
 	{.name = "roles", .type = CONFIG_CUSTOM, .required = true, .read = policy_read_roles},
+	{.name = "blocks", .type = CONFIG_CUSTOM, .read = policy_read_blocks},
 	{.name = NULL},
 };
 
@@ -394,6 +405,8 @@ static int read_tree(struct policy *policy, struct yaml_tree *tree, struct yaml_
 	const yaml_node_t *root = yaml_tree_root(tree);
 	int r = root != NULL ? config_read_mapping(policy_keys, policy, tree, root, error)
 			     : yaml_fail(error, tree, NULL, "the policy is empty");
+	if (r == 0)
+		r = policy_share_blocks(policy);
 	if (r == -ENOMEM)
 		snprintf(error->text, sizeof(error->text), "%s: out of memory", tree->path);
 	yaml_tree_free(tree);

@@ -71,7 +71,9 @@ static int transform_by_all(
 struct secrets_hit {
 	secret_sets sets;
 	uint32_t rule;
-	bool others; /* rules that change texts reach it too */
+	bool others;       /* rules that change texts reach it too */
+	bool is_in_flight; /* the text goes on in events that follow: `block` */
+	size_t block;
 };
 
 static struct secrets_hit find_secrets_hit(const struct engine *engine, const uint64_t *set)
@@ -82,10 +84,15 @@ static struct secrets_hit find_secrets_hit(const struct engine *engine, const ui
 		for (uint64_t hit = set[i] & rules->accept[i]; hit != 0; hit &= hit - 1) {
 			uint32_t number = rules->rule_at[i * 64 + (size_t)__builtin_ctzll(hit)];
 			const struct redact_rule *rule = &rules->role->redact[number];
-			found.others |= rule->action != REDACT_SECRETS;
 			found.sets |= rule->secrets;
-			if (rule->action == REDACT_SECRETS && number < found.rule)
+			if (rule->action == REDACT_IN_FLIGHT) {
+				found.is_in_flight = true;
+				found.block = rule->block;
+			} else if (rule->action != REDACT_SECRETS) {
+				found.others = true;
+			} else if (number < found.rule) {
 				found.rule = number;
+			}
 		}
 	}
 	return found;
@@ -113,16 +120,27 @@ static int splice_secrets(
 	return FATE_STAYS;
 }
 
-/* Masks secrets. 0, 1 if there were any, or -errno. */
-static int mask_secrets(struct engine *engine, const struct secrets_hit *hit, struct text *text)
+static struct secret_search search_for(struct engine *engine, const struct secrets_hit *hit)
 {
 	const char *with = engine->rules->role->redact[hit->rule].with;
-	const struct secret_search search = {.matcher = engine->rules->secrets,
+	return (struct secret_search){.matcher = engine->rules->secrets,
 		.findings = &engine->findings,
 		.sets = hit->sets,
 		.mask = with != NULL ? with : RULES_DEFAULT_MASK};
+}
+
+/* Masks secrets in the text. 0, 1 if that changes it, or -errno. */
+static int mask_secrets(
+	struct engine *engine, const struct secrets_hit *hit, bool is_piece, struct text *text)
+{
+	const struct secret_search search = search_for(engine, hit);
+	int r;
 	engine->changed.len = 0;
-	int r = secret_text_mask(&search, text->bytes, text->len, false, &engine->changed);
+	if (is_piece)
+		r = engine_take_piece(engine, &search, text->bytes, text->len);
+	else
+		r = secret_text_mask(
+			&search, text->bytes, text->len, hit->is_in_flight, &engine->changed);
 	if (r > 0) {
 		note_hit(engine, hit->rule);
 		take_changed(engine, text);
@@ -130,16 +148,27 @@ static int mask_secrets(struct engine *engine, const struct secrets_hit *hit, st
 	return r;
 }
 
-/* A string that only rules about secrets reach. */
-static int mask_secrets_only(struct engine *engine, const struct json_token *token,
+/* Masks secrets in a string that no other rule reaches. */
+static int mask_secrets_alone(struct engine *engine, const struct json_token *token,
 	const struct secrets_hit *hit, const struct text *text)
 {
-	int r = secret_search(engine->rules->secrets, hit->sets, text->bytes, text->len, false,
-		&engine->findings);
+	const struct secret_search search = search_for(engine, hit);
+	int r = secret_text_find(&search, text->bytes, text->len, hit->is_in_flight);
 	if (r < 0 || engine->findings.span_count == 0)
 		return r;
 	note_hit(engine, hit->rule);
 	return splice_secrets(engine, token, &engine->rules->mask[hit->rule]);
+}
+
+/* The string becomes this text. */
+static int replace_by_text(
+	struct engine *engine, const struct json_token *token, const struct text *text)
+{
+	engine->quoted.len = 0;
+	int r = json_append_quoted(&engine->quoted, (const char *)text->bytes, text->len);
+	return r < 0 ? r
+		     : splice_replace(&engine->splice, token->start, token->end,
+			       engine->quoted.data, engine->quoted.len);
 }
 
 static int transform_string(
@@ -147,20 +176,30 @@ static int transform_string(
 {
 	enum { SHORTEST_SECRET_QUOTED = 8 };
 	struct text text;
-	int masked = 0;
 	struct secrets_hit hit = {0};
+	int masked = 0;
 	if (engine->rules->secrets != NULL)
 		hit = find_secrets_hit(engine, set);
-	if (hit.sets != 0 && !hit.others && token->end - token->start < SHORTEST_SECRET_QUOTED)
+	bool is_piece = engine->open_blocks != NULL && token->user == TOKEN_IS_PIECE;
+	bool alone = hit.sets != 0 && !hit.others && !is_piece;
+	bool keeps = hit.sets != 0 && hit.is_in_flight && engine->open_blocks != NULL &&
+		     engine->parent >= engine->nested_end;
+	if (alone && !keeps && token->end - token->start < SHORTEST_SECRET_QUOTED)
 		return FATE_STAYS;
 	int r = engine_text_of(engine, token, &text.bytes, &text.len);
 	if (r < 0)
 		return r;
-	if (hit.sets != 0 && !hit.others)
-		return mask_secrets_only(engine, token, &hit, &text);
+	if (keeps) {
+		const struct secret_search search = search_for(engine, &hit);
+		r = engine_take_in_flight(engine, hit.block, &search, text.bytes, text.len);
+		if (r < 0)
+			return r;
+	}
+	if (alone)
+		return mask_secrets_alone(engine, token, &hit, &text);
 	/* In this order, so that what is cut off or rewritten can't hide what is to be masked. */
 	if (hit.sets != 0)
-		masked = mask_secrets(engine, &hit, &text);
+		masked = mask_secrets(engine, &hit, is_piece, &text);
 	if (masked < 0)
 		return masked;
 	int rewritten = transform_by_all(engine, set, REDACT_REWRITE_PREFIX, &text);
@@ -169,11 +208,7 @@ static int transform_string(
 	int truncated = transform_by_all(engine, set, REDACT_TRUNCATE, &text);
 	if (truncated < 0 || masked + rewritten + truncated == 0)
 		return truncated;
-	engine->quoted.len = 0;
-	r = json_append_quoted(&engine->quoted, (const char *)text.bytes, text.len);
-	return r < 0 ? r
-		     : splice_replace(&engine->splice, token->start, token->end,
-			       engine->quoted.data, engine->quoted.len);
+	return replace_by_text(engine, token, &text);
 }
 
 static int replace_by_hash(struct engine *engine, const struct json_token *token)

@@ -38,10 +38,8 @@ static void relay_close(struct relay *relay)
 		return;
 	relay->ended = true;
 	struct pass *pass, *next;
-	map_for_each (relay->passes, pass, next) {
-		HASH_DEL(relay->passes, pass);
-		free(pass);
-	}
+	map_for_each (relay->passes, pass, next)
+		relay_forget_pass(relay, pass);
 	channel_close(&relay->channel, relay_on_closed);
 }
 

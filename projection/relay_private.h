@@ -12,6 +12,7 @@
 struct pass {
 	uint64_t id;
 	struct rules *rules;
+	struct open_blocks blocks;
 	UT_hash_handle hh;
 };
 
@@ -23,6 +24,9 @@ struct relay {
 	struct peer_credentials peer;
 	bool greeted, ended;
 };
+
+/* Takes it out of the relay's. */
+void relay_forget_pass(struct relay *relay, struct pass *pass);
 
 /* Begins an answer in the server's buffer. */
 void relay_begin_reply(struct relay *relay, struct message_writer *writer, enum message_type type);

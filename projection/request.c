@@ -69,6 +69,13 @@ static struct pass *find_pass(struct relay *relay, uint64_t id)
 	return pass;
 }
 
+void relay_forget_pass(struct relay *relay, struct pass *pass)
+{
+	HASH_DEL(relay->passes, pass);
+	open_blocks_free(&pass->blocks);
+	free(pass);
+}
+
 static const char *add_pass(struct relay *relay, uint64_t id, struct rules *rules)
 {
 	if (HASH_COUNT(relay->passes) >= PASSES_MAX)
@@ -128,8 +135,7 @@ static const char *relay_on_close_pass(struct relay *relay, const struct message
 	struct pass *pass = find_pass(relay, id);
 	if (pass == NULL)
 		return "CLOSE_PASS of a pass that is not open";
-	HASH_DEL(relay->passes, pass);
-	free(pass);
+	relay_forget_pass(relay, pass);
 	return NULL;
 }
 
@@ -146,7 +152,7 @@ static void log_refusal(struct relay_server *server, int error)
 			server->engine.refusal.reason, server->engine.refusal.offset, suppressed);
 }
 
-static enum verdict project(struct relay_server *server, struct rules *rules,
+static enum verdict project(struct relay_server *server, struct pass *pass, uint64_t ticket,
 	const uint8_t *payload, size_t len, const uint8_t **out, size_t *out_len)
 {
 	int r = VERDICT_REFUSED;
@@ -154,13 +160,15 @@ static enum verdict project(struct relay_server *server, struct rules *rules,
 		server->engine.refusal = (struct json_error){
 			EVENT_BYTES_MAX, "longer than any event"};
 	else
-		r = engine_project(&server->engine, rules, payload, len, out, out_len);
+		r = engine_project_next(&server->engine, pass->rules, &pass->blocks, ticket,
+			payload, len, out, out_len);
 	if (r < 0 || r == VERDICT_REFUSED)
 		log_refusal(server, r);
 	return r < 0 ? VERDICT_REFUSED : (enum verdict)r;
 }
 
-/* One [ticket, warm, payload], answered by one [ticket, verdict, payload or nil, nil]. */
+/* One [ticket, warm, payload], answered by one [ticket, verdict, payload or nil, open_since
+ * or nil]. */
 static bool answer_event(struct relay_server *server, struct pass *pass,
 	const msgpack_object *event, size_t reserve, struct message_writer *writer)
 {
@@ -173,7 +181,7 @@ static bool answer_event(struct relay_server *server, struct pass *pass,
 	if (!field_array(event, &field, &count) || count != 3 || !field_u64(&field[0], &ticket) ||
 		!field_bool(&field[1], &warm) || !field_bytes(&field[2], &payload, &len))
 		return false;
-	enum verdict verdict = project(server, pass->rules, payload, len, &out, &out_len);
+	enum verdict verdict = project(server, pass, ticket, payload, len, &out, &out_len);
 	/* Events that are answered together must fit one frame together. */
 	if (verdict == VERDICT_REWRITE && !warm &&
 		server->reply.len + out_len + reserve > FRAME_BYTES_MAX)
@@ -186,7 +194,11 @@ static bool answer_event(struct relay_server *server, struct pass *pass,
 		write_bin(writer, out, out_len);
 	else
 		write_nil(writer);
-	write_nil(writer); /* open_since: what a role sees of an event depends on it alone */
+	uint64_t open_since;
+	if (open_blocks_since(&pass->blocks, &open_since))
+		write_u64(writer, open_since);
+	else
+		write_nil(writer);
 	return true;
 }
 

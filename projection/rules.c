@@ -326,17 +326,22 @@ static void digest_globs(crypto_generichash_state *state, const struct glob_list
 		digest_text(state, list->glob[i]);
 }
 
-static void digest_rule(crypto_generichash_state *state, const struct redact_rule *rule)
+static void digest_path(crypto_generichash_state *state, const struct path *path)
 {
-	digest_globs(state, &rule->in);
-	digest_number(state, rule->path.count);
-	for (size_t i = 0; i < rule->path.count; i++) {
-		const struct path_step *step = &rule->path.step[i];
+	digest_number(state, path->count);
+	for (size_t i = 0; i < path->count; i++) {
+		const struct path_step *step = &path->step[i];
 		digest_number(state, step->kind);
 		digest_text(state, step->name);
 		digest_text(state, step->member);
 		digest_text(state, step->pattern);
 	}
+}
+
+static void digest_rule(crypto_generichash_state *state, const struct redact_rule *rule)
+{
+	digest_globs(state, &rule->in);
+	digest_path(state, &rule->path);
 	digest_number(state, rule->action);
 	digest_text(state, rule->with);
 	digest_text(state, rule->from);
@@ -344,6 +349,15 @@ static void digest_rule(crypto_generichash_state *state, const struct redact_rul
 	digest_number(state, rule->anywhere);
 	digest_number(state, rule->keep);
 	digest_number(state, rule->secrets);
+}
+
+static void digest_block(crypto_generichash_state *state, const struct block_rule *block)
+{
+	digest_text(state, block->delta);
+	digest_text(state, block->done);
+	digest_text(state, block->snapshot);
+	digest_path(state, &block->text);
+	digest_path(state, &block->key);
 }
 
 void rules_view_revision(const struct rules *rules, const char *runtime_id, const char *worker_id,
@@ -361,6 +375,9 @@ void rules_view_revision(const struct rules *rules, const char *runtime_id, cons
 	digest_number(&state, role->redact_count);
 	for (size_t i = 0; i < role->redact_count; i++)
 		digest_rule(&state, &role->redact[i]);
+	digest_number(&state, role->block_count);
+	for (size_t i = 0; i < role->block_count; i++)
+		digest_block(&state, &role->block[i]);
 	crypto_generichash_final(&state, out, VIEW_REVISION_BYTES);
 }
 

@@ -49,13 +49,17 @@ static int cover_open_runs(struct secret_findings *findings, size_t len)
 	return 0;
 }
 
+int secret_text_find(const struct secret_search *search, const uint8_t *text, size_t len, bool cut)
+{
+	int r = secret_search(search->matcher, search->sets, text, len, cut, search->findings);
+	return r == 0 && cut ? cover_open_runs(search->findings, len) : r;
+}
+
 int secret_text_mask(const struct secret_search *search, const uint8_t *text, size_t len, bool cut,
 	struct buf *out)
 {
 	size_t covered = 0;
-	int r = secret_search(search->matcher, search->sets, text, len, cut, search->findings);
-	if (r == 0 && cut)
-		r = cover_open_runs(search->findings, len);
+	int r = secret_text_find(search, text, len, cut);
 	if (r < 0 || search->findings->span_count == 0)
 		return r;
 	r = append_masked(search, text, 0, len, &covered, out);

@@ -30,10 +30,13 @@ struct secret_search {
 };
 
 /*
- * A text that is complete, or (`cut`) the beginning of one whose rest comes elsewhere: then a
- * secret that may go on is masked as far as it is there. 1: `out` has the text with its masks;
- * 0: there is nothing to mask; or -errno. `findings` has the spans.
+ * Finds what is to be masked in a text that is complete, or (`cut`) the beginning of one whose rest
+ * comes elsewhere: then what may be a secret is, too. 0 or -errno; `findings` has the spans.
  */
+_must_check_ int secret_text_find(
+	const struct secret_search *search, const uint8_t *text, size_t len, bool cut);
+
+/* 1: `out` has the text with its masks; 0: there is nothing to mask; or -errno. */
 _must_check_ int secret_text_mask(const struct secret_search *search, const uint8_t *text,
 	size_t len, bool cut, struct buf *out);
 

@@ -71,6 +71,17 @@ class Client:
         assert all(len(answer) == 4 and answer[3] is None for answer in answers)
         return [(answer[1], answer[2]) for answer in answers]
 
+    def judge(self, pass_id, events):
+        """[(verdict, payload or None, open_since or None)] for (ticket, warm, payload), in order."""
+        self.send(PROJECT, pass_id, [list(event) for event in events])
+        answer_id, answers = self.receive(PROJECTED)
+        assert answer_id == pass_id
+        assert [answer[0] for answer in answers] == [event[0] for event in events]
+        return [tuple(answer[1:]) for answer in answers]
+
+    def close_pass(self, pass_id):
+        self.send(CLOSE_PASS, pass_id)
+
     def authorize(self, role, operation, runtime_id="prod-1", worker_id="w"):
         self.send(AUTHORIZE, 7, role, runtime_id, worker_id, operation)
         request_id, verdict = self.receive(VERDICT)

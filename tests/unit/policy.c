@@ -19,6 +19,7 @@ static int parse(struct policy *policy, const char *text, struct yaml_error *err
 }
 
 #define HEAD "version: 1\nroles:\n  r:\n"
+#define BLOCK(block) "version: 1\nroles: {}\nblocks:\n  - " block "\n"
 #define RULE(text) HEAD "    redact:\n      - " text "\n"
 
 static void mistakes_are_told_with_line_and_column(void **state)
@@ -34,7 +35,21 @@ static void mistakes_are_told_with_line_and_column(void **state)
 		{"version: [1]\nroles: {}", "p:1:10: version must be 1"},
 		{"- a", "p:1:1: expected keys and values here"},
 		{"version: 1\nroles: []", "p:2:8: roles must be role names with their rules"},
-		{"version: 1\nroles: {}\nblocks: []", "p:3:1: unknown key \"blocks\""},
+		{"version: 1\nroles: {}\nblocks: {}", "p:3:9: blocks must be a list"},
+		{BLOCK("{text: a}"), "p:4:5: \"delta\" is missing"},
+		{BLOCK("{delta: a}"), "p:4:5: \"text\" is missing"},
+		{BLOCK("{delta: a, text: b, kind: c}"), "p:4:25: unknown key \"kind\""},
+		{BLOCK("{delta: [a], text: b}"), "p:4:13: delta must be a text"},
+		{BLOCK("{delta: a, text: b.*}"), "p:4:22: text must be a path of names"},
+		{BLOCK("{delta: a, text: b, key: '**.c'}"), "p:4:30: key must be a path of names"},
+		{BLOCK("{delta: a, text: b, key: 'c[d=e]'}"),
+			"p:4:30: key must be a path of names"},
+		{BLOCK("{delta: a, text: b, in_flight: c}"),
+			"p:4:5: snapshot and in_flight go together"},
+		{BLOCK("{delta: a, text: b, snapshot: c}"),
+			"p:4:5: snapshot and in_flight go together"},
+		{BLOCK("{delta: a, text: b, snapshot: s, in_flight: c..}"),
+			"p:4:49: in_flight \"c..\": a step without a name, at character 3"},
 		{"version: 1\nroles: {a: {}, a: {}}", "p:2:16: duplicate key \"a\""},
 		{"version: 1\nroles:\n  r: {}\n  r: {}", "p:4:3: duplicate key \"r\""},
 		{"version: 1\nroles:\n  r: {}\nroles: {}", "p:4:1: duplicate key \"roles\""},
@@ -179,7 +194,10 @@ static void everything_that_is_written_is_read(void **state)
 		"anywhere: true}\n"
 		"      - {in: [\"*\"], path: d, action: truncate, truncate: 80}\n"
 		"      - {in: [\"*\"], secrets: [aws, jwt], action: mask, with: S}\n"
-		"  empty: {}\n";
+		"  empty: {}\n"
+		"blocks:\n"
+		"  - {delta: d, text: data.t}\n"
+		"  - {delta: e, text: x, key: data.k, done: f, snapshot: s, in_flight: '**.t'}\n";
 	struct policy policy;
 	struct yaml_error error;
 	assert_int_equal(parse(&policy, text, &error), 0);
@@ -188,7 +206,7 @@ static void everything_that_is_written_is_read(void **state)
 	assert_non_null(viewer);
 	assert_int_equal(viewer->observe_count, 2);
 	assert_int_equal(viewer->observe[0].except.count, 2);
-	assert_int_equal(viewer->redact_count, 4);
+	assert_int_equal(viewer->redact_count, 5);
 	const struct redact_rule *rule = viewer->redact;
 	assert_int_equal(rule[0].path.count, 3);
 	assert_int_equal(rule[0].path.step[0].kind, PATH_DEEP);
@@ -205,6 +223,13 @@ static void everything_that_is_written_is_read(void **state)
 	assert_int_equal(rule[3].secrets, 1u << SECRETS_AWS | 1u << SECRETS_JWT);
 	assert_int_equal(rule[3].path.count, 0);
 	assert_string_equal(rule[3].place, "13:9 secrets **");
+	assert_int_equal(rule[4].action, REDACT_IN_FLIGHT);
+	assert_int_equal(rule[4].block, 1);
+	assert_string_equal(rule[4].place, "17:5 in_flight **.t");
+	assert_int_equal(viewer->block_count, 2);
+	assert_int_equal(viewer->block[0].key.count, 0);
+	assert_string_equal(viewer->block[1].key.step[1].name, "k");
+	assert_int_equal(policy_find_role(&policy, "empty", 5)->block_count, 0);
 	assert_false(policy_needs_key(&policy));
 	policy_free(&policy);
 }
