@@ -457,6 +457,8 @@ enum event_log_result event_log_commit(struct event_log *log, uint64_t wall_ns)
 	}
 	if (result != EVENT_LOG_OK)
 		log_drop_staged(log);
+	if (log->compacting.goes_on)
+		log_prune(log, wall_ns);
 	return result;
 }
 

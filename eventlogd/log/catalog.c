@@ -77,6 +77,31 @@ bool catalog_find(const struct log_view *view, uint64_t sequence, size_t *positi
 	return true;
 }
 
+void catalog_replace_take(struct log_view *view, size_t position, struct segment *segment)
+{
+	assert(position < view->segment_count);
+	segment_free(view->segments[position]);
+	view->segments[position] = segment;
+}
+
+size_t catalog_compacted_count(const struct log_view *view)
+{
+	size_t count = 0;
+	while (count < view->segment_count && segment_is_compacted(view->segments[count]))
+		count++;
+	return count;
+}
+
+bool catalog_is_whole_behind(const struct log_view *view, size_t position)
+{
+	const struct segment *segment = view->segments[position];
+	if (position + 1 >= view->segment_count)
+		return true;
+	const struct segment *next = view->segments[position + 1];
+	return next->previous_base == segment->base ||
+	       (segment_is_compacted(segment) && next->base <= view->table.oldest_base);
+}
+
 uint64_t catalog_last_of(const struct log_view *view, size_t position)
 {
 	return position + 1 < view->segment_count ? view->segments[position + 1]->base - 1
@@ -95,10 +120,10 @@ int catalog_map(struct log_view *view, struct segment *segment)
 		if (other->map == NULL)
 			continue;
 		mapped++;
-		if (oldest == NULL || other->map_used < oldest->map_used)
+		if (!other->is_pinned && (oldest == NULL || other->map_used < oldest->map_used))
 			oldest = other;
 	}
-	if (mapped >= CATALOG_MAPS_MAX)
+	if (mapped >= CATALOG_MAPS_MAX && oldest != NULL)
 		segment_unmap(oldest);
 	return segment_map(segment);
 }
@@ -143,8 +168,14 @@ void log_view_ends(const struct log_view *view, struct log_ends *out)
 		.forgotten_through = view->table.forgotten_through,
 	};
 	memcpy(out->log_id, view->log_id, LOG_ID_BYTES);
-	if (view->segment_count != 0 && view->segments[0]->base < out->oldest_seq)
-		out->oldest_seq = view->segments[0]->base;
+	if (view->segment_count != 0) {
+		const struct segment *first = view->segments[0];
+		uint64_t oldest = segment_is_compacted(first) && first->is_sealed
+					  ? first->trailer.first_seq
+					  : first->base;
+		if (oldest < out->oldest_seq)
+			out->oldest_seq = oldest;
+	}
 }
 
 void log_view_cursor(const struct log_view *view, uint64_t sequence, struct cursor *out)

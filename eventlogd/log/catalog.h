@@ -45,6 +45,14 @@ _must_check_ int catalog_add(struct log_view *view, struct segment *segment);
 /* Makes room so that the next catalog_add() can't fail. */
 _must_check_ int catalog_reserve(struct log_view *view);
 void catalog_remove(struct log_view *view, size_t position);
+/* Puts another segment of the same base in its place, which the view then owns. */
+void catalog_replace_take(struct log_view *view, size_t position, struct segment *segment);
+
+/* The oldest segments may be compacted ones; how many. All behind them are not. */
+size_t catalog_compacted_count(const struct log_view *view);
+
+/* False when a segment is missing between this one and the next, and retention did not take it. */
+bool catalog_is_whole_behind(const struct log_view *view, size_t position);
 
 struct segment *catalog_newest(const struct log_view *view); /* NULL: none */
 

@@ -12,6 +12,7 @@
 #include "eventlogd/log/event_log_inside.h"
 #include "eventlogd/log/note.h"
 #include "eventlogd/log/recovery.h"
+#include "eventlogd/log/reserve.h"
 #include "proto/base/bytes.h"
 #include "proto/base/clock.h"
 #include "proto/limits.h"
@@ -94,6 +95,8 @@ static int remove_leftovers(struct event_log *log, const struct recovery *recove
 		if (r == -EISDIR || r == -EPERM)
 			report(log, FINDING_FOREIGN_FILE, SEGMENT_SPARE_NAME);
 	}
+	if (r == 0 || r == -ENOENT)
+		(void)ops->unlink_at(ops->owner, log->directory_fd, SEGMENT_COMPACT_NAME);
 	for (size_t i = 0; i < recovery->pruned_count; i++) {
 		int removed = ops->unlink_at(ops->owner, log->directory_fd, recovery->pruned[i]);
 		if (removed == 0)
@@ -205,8 +208,11 @@ static int start(struct event_log *log, const char *directory, uint64_t wall_ns)
 	catalog_init(&log->view, log->ops, log->directory_fd, log->config.max_workers);
 	log->view.is_live = true;
 	r = recover(log);
+	if (r == 0)
+		r = reserve_survey(&log->view);
 	if (r != 0)
 		return r;
+	log->compacting.garbage_positions = catalog_compacted_count(&log->view);
 	struct syncer_config syncer = {
 		.start = log->written,
 		.ops = log->ops,
@@ -244,6 +250,7 @@ static void free_roll(struct event_log *log)
 static void stop(struct event_log *log)
 {
 	syncer_stop(&log->syncer);
+	log_compaction_stop(log);
 	if (log->syncer.spare_fd >= 0 && log->spare_fd < 0)
 		log->spare_fd = log->syncer.spare_fd;
 	free_roll(log);
@@ -328,7 +335,9 @@ static bool active_is_superfluous(const struct event_log *log)
 	if (log->active->data_end != SEGMENT_HEADER_BYTES || view->segment_count < 2)
 		return false;
 	const struct segment *before = view->segments[view->segment_count - 2];
-	return before->is_sealed && before->epoch == log->active->epoch;
+	/* A compacted segment does not have the whole worker table. */
+	return before->is_sealed && !segment_is_compacted(before) &&
+	       before->epoch == log->active->epoch;
 }
 
 static int remove_active(struct event_log *log)
@@ -427,7 +436,9 @@ void event_log_tick(struct event_log *log, uint64_t wall_ns, uint64_t monotonic_
 		return;
 	try_space_again(log, wall_ns, monotonic_ns);
 	write_mark(log, wall_ns, monotonic_ns);
-	log_prune(log, now_ns, wall_ns);
+	log->compacting.now_ns = now_ns;
+	log->compacting.monotonic_ns = monotonic_ns;
+	log_prune(log, wall_ns);
 }
 
 bool event_log_worker(struct event_log *log, const char *worker, size_t len, struct log_worker *out)
@@ -466,6 +477,9 @@ void event_log_status(const struct event_log *log, struct event_log_status *out)
 	out->staged_bytes_max = log->config.staged_bytes_max;
 	out->written_seq = log->written.seq;
 	out->durable_seq = log->synced.seq;
+	out->reserve_bytes = reserve_bytes(&log->view);
+	out->reserve_bytes_max = reserve_limit(&log->config);
+	out->reserve_segments = catalog_compacted_count(&log->view);
 	out->workers = log->view.table.count;
 	out->max_workers = log->config.max_workers;
 }

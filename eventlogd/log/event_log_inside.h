@@ -13,6 +13,17 @@
 #include "eventlogd/log/stage.h"
 #include "eventlogd/log/syncer.h"
 
+/* A segment on its way to be replaced by what retention keeps of it. One at a time. */
+struct compacting {
+	enum { COMPACT_NONE, COMPACT_RUNS, COMPACT_MADE, COMPACT_FAILED, COMPACT_REPLACES } state;
+	struct compaction *compaction;
+	unsigned int failures;         /* one after the other */
+	uint64_t try_again_ns;         /* monotonic */
+	size_t garbage_positions;      /* compacted segments that are still to be looked through */
+	bool goes_on;                  /* another step can follow before the next tick */
+	uint64_t now_ns, monotonic_ns; /* of the last tick */
+};
+
 struct event_log {
 	struct event_log_config config; /* `directory` is not valid any more */
 	const struct file_ops *ops;
@@ -43,6 +54,7 @@ struct event_log {
 	int sync_error;
 
 	struct retention_clock retention_clock;
+	struct compacting compacting;
 	uint64_t last_spare_try_ns;
 	struct event_log_status counters; /* only those that count something */
 };
@@ -67,5 +79,29 @@ void log_take_news(struct event_log *log);
 /* Keeps a spare in the making. */
 void log_want_spare(struct event_log *log);
 
-/* Prunes what retention does not keep; `now_ns` is retention's clock. */
-void log_prune(struct event_log *log, uint64_t now_ns, uint64_t wall_ns);
+/* Prunes what retention does not keep; a tick has set the clocks in log->compacting. */
+void log_prune(struct event_log *log, uint64_t wall_ns);
+
+/* prune_compact.c: one segment after the other into the keyframe reserve. */
+
+/* What has to be noted before a segment goes or is replaced; `compaction` NULL: nothing stays. */
+_must_check_ int log_collect_losses(struct event_log *log, struct segment *segment,
+	const struct compaction *compaction, struct buf *note, uint64_t oldest_base,
+	uint64_t highest_pruned);
+/* Writes the note; 0, or anything else: not now. */
+_must_check_ int log_note_losses(struct event_log *log, struct buf *note, uint64_t wall_ns);
+
+enum prune_step {
+	PRUNE_STEP_DONE,  /* something was done: look again */
+	PRUNE_STEP_WAITS, /* nothing can be done now */
+	PRUNE_STEP_PLAIN, /* nothing of the segment stays: it can go */
+};
+/* The oldest whole segment has to go: begins to keep what stays of it. */
+enum prune_step log_compact_oldest(struct event_log *log, uint64_t wall_ns);
+/* Goes on with what runs, and with compacted segments that hold little any more. */
+enum prune_step log_compact_go_on(struct event_log *log, uint64_t wall_ns);
+/* What log_take_news() was told. */
+void log_compaction_done(struct event_log *log, int error);
+void log_compaction_replaced(struct event_log *log);
+/* The thread has ended. */
+void log_compaction_stop(struct event_log *log);

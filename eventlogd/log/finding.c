@@ -13,6 +13,7 @@ static const struct {
 	[FINDING_UNCLEAN_STOP] = {"unclean stop", FINDING_INFO},
 	[FINDING_TEMPORARY_REMOVED] = {"temporary file removed", FINDING_INFO},
 	[FINDING_SEGMENT_PRUNED] = {"segment pruned", FINDING_INFO},
+	[FINDING_SEGMENT_COMPACTED] = {"segment compacted", FINDING_INFO},
 	[FINDING_FOREIGN_FILE] = {"foreign file", FINDING_ATTENTION},
 	[FINDING_OTHER_LOG] = {"segment of another log", FINDING_ATTENTION},
 	[FINDING_NEWER_FORMAT] = {"segment of a newer format", FINDING_ATTENTION},

@@ -14,6 +14,7 @@ enum finding_kind {
 	FINDING_UNCLEAN_STOP,      /* the last stop was not clean: a new epoch begins */
 	FINDING_TEMPORARY_REMOVED, /* a *.tmp of ours, never part of the log */
 	FINDING_SEGMENT_PRUNED,    /* by retention; the sequences are those of the segment */
+	FINDING_SEGMENT_COMPACTED, /* by retention; its keyframe reserve took the segment's place */
 	/* attention */
 	FINDING_FOREIGN_FILE,   /* not ours: left alone */
 	FINDING_OTHER_LOG,      /* a segment of another log: left alone */

@@ -31,6 +31,10 @@ static int names_add(void *owner, const char *text)
 		names->inventory->has_spare = true;
 		return 0;
 	}
+	if (strcmp(text, SEGMENT_COMPACT_NAME) == 0) {
+		names->inventory->has_compact = true;
+		return 0;
+	}
 	if (!segment_name_parse(text, &base, &epoch)) {
 		report_file(names->findings, FINDING_FOREIGN_FILE, text, 0);
 		return 0;

@@ -16,6 +16,7 @@
 
 struct inventory {
 	bool has_spare;       /* SEGMENT_SPARE_NAME lies around */
+	bool has_compact;     /* SEGMENT_COMPACT_NAME does */
 	bool newest_is_newer; /* the newest segment is of a newer format */
 };
 

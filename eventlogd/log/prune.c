@@ -4,142 +4,97 @@
  * A segment goes in this order: a "prune" note that says what each worker loses is written; the
  * catalog forgets the segment, so that readers get READER_OVERRUN from now on; the syncer syncs the
  * note and removes the file. A stop in between repeats the removal at the next start (recovery.c).
+ * Where something of it stays, a compacted segment takes its place (prune_compact.c).
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
+#include "eventlogd/log/compaction.h"
 #include "eventlogd/log/event_log_inside.h"
-#include "eventlogd/log/footer.h"
-#include "eventlogd/log/map_guard.h"
 #include "eventlogd/log/note.h"
+#include "eventlogd/log/segment_share.h"
 
 /* A tick takes away at most this many, so that the loop is not held up. */
 enum { SEGMENTS_PER_TICK = 8 };
 
-/* What every worker has in one segment, as the rows of a note. */
+/* What every worker loses with one segment, as the rows of a note. */
 struct loss {
+	struct event_log *log;
 	struct segment *segment;
+	const struct compaction *compaction; /* NULL: nothing stays */
 	struct buf *note;
-	uint32_t row; /* the next one, in a footer */
 };
 
-static int add_row(struct buf *note, const char *worker, size_t worker_len, uint64_t through,
+/* Who loses something here has lost what the reserve keeps of it, which is older. */
+static int add_row(const struct loss *loss, const struct worker *worker, uint64_t through,
 	uint64_t count, uint64_t bytes)
 {
-	struct prune_row row = {worker, (uint8_t)worker_len, through, count, bytes};
-	return note_prune_add(note, &row);
+	struct prune_row row = {worker->id.text, worker->id_len, through,
+		count + worker->reserve_count, bytes + worker->reserve_bytes};
+	return note_prune_add(loss->note, &row);
 }
 
-/* One row, so that nothing is allocated while the guard may jump away. */
-struct footer_loss {
-	struct loss *loss;
-	char id[ID_BYTES_MAX];
-	uint8_t id_len;
-	uint64_t through, count, bytes;
-};
-
-static int read_footer_row(void *argument)
+static int lose_share(void *owner, const struct segment_share *share)
 {
-	struct footer_loss *out = argument;
-	struct loss *loss = out->loss;
-	const struct segment *segment = loss->segment;
-	struct footer_row row;
-	for (;; loss->row++) {
-		if (loss->row >= segment->trailer.sections[SECTION_ROW_OFFSETS].count)
-			return 1;
-		if (!footer_row(segment->map, &segment->trailer, loss->row, &row) ||
-			row.id_len > ID_BYTES_MAX)
-			return -EBADMSG;
-		if (row.entry_count != 0)
-			break;
-	}
-	struct index_entry last;
-	if (!footer_entry(
-		    segment->map, &segment->trailer, row.first_entry + row.entry_count - 1, &last))
-		return -EBADMSG;
-	loss->row++;
-	for (uint8_t i = 0; i < row.id_len; i++)
-		out->id[i] = row.id[i];
-	out->id_len = row.id_len;
-	out->through = segment->base + last.seq_delta;
-	out->count = row.entry_count;
-	out->bytes = row.bytes_here;
-	return 0;
-}
-
-static int check_footer(void *argument)
-{
-	const struct segment *segment = argument;
-	static const enum segment_section_kind kinds[] = {
-		SECTION_ROWS, SECTION_ROW_OFFSETS, SECTION_ENTRIES};
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (!footer_section_is_valid(segment->map, &segment->trailer, kinds[i]))
-			return -EBADMSG;
-	return 0;
-}
-
-static int losses_of_footer(struct loss *loss)
-{
-	struct segment *segment = loss->segment;
-	int r = map_guard_run(segment->map, segment->file_bytes, check_footer, segment);
-	struct footer_loss row = {.loss = loss};
-	while (r == 0) {
-		r = map_guard_run(segment->map, segment->file_bytes, read_footer_row, &row);
-		if (r == 0)
-			r = add_row(
-				loss->note, row.id, row.id_len, row.through, row.count, row.bytes);
-	}
-	return r == 1 ? 0 : r;
-}
-
-static int losses_of_index(struct loss *loss)
-{
-	const struct segment *segment = loss->segment;
-	struct index_list *list, *next;
-	map_for_each (segment->index->lists, list, next) {
-		if (list->count == 0)
-			continue;
-		int r = add_row(loss->note, list->worker.text, list->hh.keylen,
-			segment->base + list->entries[list->count - 1].seq_delta, list->count,
-			list->record_bytes);
-		if (r != 0)
-			return r;
-	}
-	return 0;
+	const struct loss *loss = owner;
+	struct log_view *view = &loss->log->view;
+	const struct worker *worker = worker_table_find(
+		&view->table, share->worker, share->worker_len);
+	/* What a note has accounted for before is not counted again. */
+	if (worker == NULL || share->last_seq <= worker->highest_pruned)
+		return 0;
+	const struct compaction_keep *keep = loss->compaction == NULL
+						     ? NULL
+						     : compaction_find(loss->compaction,
+							       share->worker, share->worker_len);
+	if (keep != NULL)
+		return keep->lost_through <= worker->highest_pruned
+			       ? 0
+			       : add_row(loss, worker, keep->lost_through, keep->lost_count,
+					 keep->lost_bytes);
+	uint64_t count, bytes;
+	int r = segment_share_after(
+		view, loss->segment, share, worker->highest_pruned, &count, &bytes);
+	return r == 0 ? add_row(loss, worker, share->last_seq, count, bytes) : r;
 }
 
 /* Nobody can tell any more whose records those were: they may have been anyone's. */
-static int losses_of_unknown(struct event_log *log, struct loss *loss, uint64_t through)
+static int losses_of_unknown(const struct loss *loss, uint64_t through)
 {
 	struct worker *worker, *next;
-	map_for_each (log->view.table.workers, worker, next) {
+	map_for_each (loss->log->view.table.workers, worker, next) {
 		uint64_t last = worker->newest_seq < through ? worker->newest_seq : through;
-		int r = add_row(loss->note, worker->id.text, worker->id_len, last, 0, 0);
+		int r = last <= worker->highest_pruned ? 0 : add_row(loss, worker, last, 0, 0);
 		if (r != 0)
 			return r;
 	}
 	return 0;
 }
 
-static int collect_losses(struct event_log *log, struct loss *loss, uint64_t next_base)
+int log_collect_losses(struct event_log *log, struct segment *segment,
+	const struct compaction *compaction, struct buf *note, uint64_t oldest_base,
+	uint64_t highest_pruned)
 {
-	struct segment *segment = loss->segment;
-	int r = note_prune_begin(loss->note, next_base, next_base - 1);
+	struct loss loss = {log, segment, compaction, note};
+	int r = note_prune_begin(note, oldest_base, highest_pruned);
 	if (r == 0)
-		r = catalog_map(&log->view, segment);
-	if (r == 0 && segment->index == NULL)
-		r = losses_of_footer(loss);
-	if (r == -EBADMSG) {
-		r = note_prune_begin(loss->note, next_base, next_base - 1);
-		if (r == 0)
-			r = segment_build_index(segment);
-	}
-	if (r == 0 && segment->index != NULL)
-		r = losses_of_index(loss);
-	if (r != -EIO)
+		r = segment_shares(&log->view, segment, lose_share, &loss);
+	if (r != -EIO || compaction != NULL)
 		return r;
-	r = note_prune_begin(loss->note, next_base, next_base - 1);
-	return r == 0 ? losses_of_unknown(log, loss, next_base - 1) : r;
+	r = note_prune_begin(note, oldest_base, highest_pruned);
+	return r == 0 ? losses_of_unknown(&loss, highest_pruned) : r;
+}
+
+int log_note_losses(struct event_log *log, struct buf *note, uint64_t wall_ns)
+{
+	struct record record = note_record(NOTE_PRUNE, log->written.seq, wall_ns);
+	record.payload = note->data;
+	record.payload_len = note->len;
+	int r = log_append_note(log, &record);
+	if (r == 0)
+		note_prune_apply(&record, &log->view.table);
+	return r;
 }
 
 static void report_pruned(const struct event_log *log, const struct segment *segment)
@@ -155,33 +110,39 @@ static void report_pruned(const struct event_log *log, const struct segment *seg
 	finding_report(&log->config.findings, &finding);
 }
 
-/* Takes the oldest segment away. 0, or anything else: not now. */
+/*
+ * Takes the oldest whole segment away. 0, or anything else: not now. Without an active segment (no
+ * space to begin one) nothing can be noted: recovery then counts every worker as pruned, which is
+ * cautious and true enough.
+ */
 static int prune_oldest(struct event_log *log, uint64_t wall_ns)
 {
-	struct segment *segment = log->view.segments[0];
-	struct buf note_payload;
-	buf_init(&note_payload, RECORD_BYTES_MAX);
-	struct loss loss = {.segment = segment, .note = &note_payload};
-	int r = collect_losses(log, &loss, log->view.segments[1]->base);
-	struct record note = note_record(NOTE_PRUNE, log->written.seq, wall_ns);
-	note.payload = note_payload.data;
-	note.payload_len = note_payload.len;
-	/* Without an active segment (no space to begin one) nothing can be noted: recovery then
-	 * counts every worker as pruned, which is cautious and true enough. */
+	struct log_view *view = &log->view;
+	size_t position = catalog_compacted_count(view);
+	struct segment *segment = view->segments[position];
+	if (!syncer_can_remove(&log->syncer))
+		return EVENT_LOG_BUSY;
+	_cleanup_buf_ struct buf note;
+	buf_init(&note, RECORD_BYTES_MAX);
+	uint64_t next_base = view->segments[position + 1]->base;
+	int r = log_collect_losses(log, segment, NULL, &note, next_base, next_base - 1);
+	struct record unwritten = {.payload = note.data, .payload_len = note.len};
 	if (r == 0 && log->active != NULL)
-		r = log_append_note(log, &note);
-	if (r == 0 && !syncer_request_removal(&log->syncer, segment->name))
-		r = EVENT_LOG_BUSY;
-	if (r == 0) {
-		note_prune_apply(&note, &log->view.table);
-		report_pruned(log, segment);
-		log->counters.pruned_segments++;
-		log->counters.pruned_records += segment->count;
-		log->counters.pruned_bytes += segment->allocated_bytes;
-		catalog_remove(&log->view, 0);
-	}
-	buf_free(&note_payload);
-	return r;
+		r = log_note_losses(log, &note, wall_ns);
+	else if (r == 0)
+		note_prune_apply(&unwritten, &view->table);
+	if (r != 0)
+		return r;
+	bool is_taken = syncer_request_removal(&log->syncer, segment->name);
+	assert(is_taken); /* there was room, and nobody else asks */
+	(void)is_taken;
+	report_pruned(log, segment);
+	log->counters.pruned_segments++;
+	log->counters.pruned_records += segment->count;
+	log->counters.pruned_bytes += segment->allocated_bytes;
+	log->compacting.garbage_positions = position;
+	catalog_remove(view, position);
+	return 0;
 }
 
 /* Only sealed segments can go, so a quiet log seals what has become too old. */
@@ -197,34 +158,52 @@ static void seal_what_is_old(struct event_log *log, uint64_t now_ns, uint64_t wa
 	(void)r;
 }
 
-static void prune_oldest_ones(struct event_log *log, uint64_t now_ns, uint64_t wall_ns)
+/* How many of the oldest whole segments have to go. */
+static size_t count_going(const struct event_log *log)
 {
-	struct log_view *view = &log->view;
-	if (view->segment_count < 2)
-		return;
-	struct retention_item *items = calloc(view->segment_count, sizeof(*items));
+	const struct log_view *view = &log->view;
+	size_t first = catalog_compacted_count(view), gone = 0;
+	if (first + 1 >= view->segment_count)
+		return 0;
+	size_t count = view->segment_count - 1 - first;
+	struct retention_item *items = calloc(count, sizeof(*items));
 	if (items == NULL)
-		return;
-	size_t count = view->segment_count - 1;
-	for (size_t i = 0; i < count; i++)
-		items[i] = (struct retention_item){
-			view->segments[i]->allocated_bytes, view->segments[i]->last_time_ns};
-	/* The spare takes room too. */
+		return 0;
+	/* The spare takes room too, and so does what stays of segments that went. */
 	uint64_t other = catalog_newest(view)->allocated_bytes +
 			 (log->spare_fd >= 0 ? log->config.segment_bytes : 0);
+	for (size_t i = 0; i < first; i++)
+		other += view->segments[i]->allocated_bytes;
+	for (size_t i = 0; i < count; i++) {
+		const struct segment *segment = view->segments[first + i];
+		items[i] = (struct retention_item){segment->allocated_bytes, segment->last_time_ns};
+	}
 	struct retention_limits limits = {
 		log->config.retention.bytes, log->config.retention.age_ns};
-	size_t gone = retention_plan(&limits, items, count, other, now_ns);
+	gone = retention_plan(&limits, items, count, other, log->compacting.now_ns);
 	free(items);
-	for (size_t i = 0; i < gone && i < SEGMENTS_PER_TICK; i++)
-		if (prune_oldest(log, wall_ns) != 0)
-			break;
+	return gone;
 }
 
-void log_prune(struct event_log *log, uint64_t now_ns, uint64_t wall_ns)
+static void prune_oldest_ones(struct event_log *log, uint64_t wall_ns)
+{
+	for (unsigned int i = 0; i < SEGMENTS_PER_TICK; i++) {
+		enum prune_step step = log_compact_go_on(log, wall_ns);
+		if (step == PRUNE_STEP_PLAIN)
+			step = count_going(log) == 0 ? PRUNE_STEP_WAITS
+						     : log_compact_oldest(log, wall_ns);
+		if (step == PRUNE_STEP_PLAIN && prune_oldest(log, wall_ns) != 0)
+			return;
+		if (step == PRUNE_STEP_WAITS)
+			return;
+	}
+}
+
+void log_prune(struct event_log *log, uint64_t wall_ns)
 {
 	if (log->stage.count != 0 || log->is_read_only || log->roll != NULL)
 		return;
-	prune_oldest_ones(log, now_ns, wall_ns);
-	seal_what_is_old(log, now_ns, wall_ns);
+	log->compacting.goes_on = false;
+	prune_oldest_ones(log, wall_ns);
+	seal_what_is_old(log, log->compacting.now_ns, wall_ns);
 }

@@ -255,14 +255,7 @@ int reader_give_gap(struct reader *reader, size_t position, uint64_t first, uint
 	*out = (struct reader_piece){
 		.first = first, .last = last, .file = segment->name, .offset = offset};
 	reader->next_seq = last + 1;
-	if ((segment->features & SEGMENT_COMPACTED) != 0) {
-		out->reason = READER_GAP_PRUNED;
-		return READER_GAP;
-	}
-	const struct segment *next = position + 1 < view->segment_count
-					     ? view->segments[position + 1]
-					     : NULL;
-	if (first > segment->last_seq && next != NULL && next->previous_base != segment->base) {
+	if (first > segment->last_seq && !catalog_is_whole_behind(view, position)) {
 		out->reason = READER_GAP_LOST;
 		return READER_GAP;
 	}

@@ -64,9 +64,10 @@ static int pick_records(void *argument)
 }
 
 /* The first range from next_seq on that can't be read; false: none up to `last`. */
-static int find_damage(
-	struct segment *segment, uint64_t next_seq, uint64_t last, struct damage_range *out)
+static int find_damage(struct log_view *view, size_t position, uint64_t next_seq, uint64_t last,
+	struct damage_range *out)
 {
+	struct segment *segment = view->segments[position];
 	int r = segment_damage_next(segment, next_seq, out);
 	if (r == -EBADMSG) {
 		/* It can't be told which: what the footer's index does not reach may be damaged. */
@@ -74,7 +75,10 @@ static int find_damage(
 		if (r == 0)
 			r = segment_damage_next(segment, next_seq, out);
 	}
-	if (r == 1 && segment->last_seq < last) {
+	/* What is missing behind a compacted segment was pruned, and nothing selected with it. */
+	bool ends_early = !segment_is_compacted(segment) ||
+			  !catalog_is_whole_behind(view, position);
+	if (r == 1 && segment->last_seq < last && ends_early) {
 		*out = (struct damage_range){segment->last_seq + 1, last};
 		r = 0;
 	}
@@ -121,7 +125,7 @@ static int pick_from(
 		r = look_up(reader, segment, entries, &count);
 	if (r != 0)
 		return r;
-	r = find_damage(segment, reader->next_seq, last, &damage);
+	r = find_damage(view, position, reader->next_seq, last, &damage);
 	if (r < 0)
 		return r;
 	uint64_t until = r == 0 ? damage.first - 1 : last;

@@ -29,6 +29,8 @@ struct walk {
 	uint64_t next_seq, last_seq, budget;
 	size_t max_bytes;
 	enum walk_end end;
+	bool skips_pruned; /* a compacted segment: a missing sequence alone is no gap */
+	bool saw_damage;   /* since the last record */
 	uint64_t gap_last, damaged_at;
 	int error;
 	/* the piece */
@@ -71,7 +73,7 @@ static bool walk_record(struct walk *walk, const struct scan_item *item)
 		return true;
 	bool is_far = sequence > walk->last_seq;
 	uint64_t missing_last = is_far ? walk->last_seq : sequence - 1;
-	bool is_gap = walk->next_seq <= missing_last;
+	bool is_gap = walk->next_seq <= missing_last && (!walk->skips_pruned || walk->saw_damage);
 	bool is_wanted = !is_far && !is_gap && is_selected(walk->reader, &item->record);
 	bool is_full = is_wanted && walk->count != 0 && walk->len + item->bytes > walk->max_bytes;
 	if (is_far || is_gap || is_full) {
@@ -83,6 +85,7 @@ static bool walk_record(struct walk *walk, const struct scan_item *item)
 	if (is_wanted && !walk_add(walk, item))
 		return false;
 	walk->next_seq = sequence + 1;
+	walk->saw_damage = false;
 	return true;
 }
 
@@ -97,12 +100,15 @@ static int walk_segment(void *argument)
 		if (r == SCAN_NOTHING) {
 			walk->end = walk->count == 0 ? WALK_SEGMENT_END : WALK_PIECE;
 			walk->damaged_at = at;
+			walk->saw_damage |= item.bytes != 0;
 			return 0;
 		}
 		bool is_record = r == SCAN_RECORD && !record_is_internal(&item.record);
 		if (!is_record) {
-			if (r == SCAN_DAMAGED)
+			if (r == SCAN_DAMAGED) {
 				walk->damaged_at = item.offset;
+				walk->saw_damage = true;
+			}
 			/* An unfiltered piece is one run of bytes in the map. */
 			if (walk->count != 0 && !is_filtered) {
 				walk_back(walk, at, walk->next_seq);
@@ -119,8 +125,17 @@ static int walk_segment(void *argument)
 }
 
 /* Whether a range that can't be read may hold something selected. */
-static int concerns(struct reader *reader, struct segment *segment, uint64_t first, uint64_t last)
+static int concerns(
+	struct reader *reader, size_t position, uint64_t first, uint64_t last, bool is_damaged)
 {
+	struct segment *segment = reader->view->segments[position];
+	/* Nothing selected was pruned, or the reader would have been overrun. */
+	if (segment_is_compacted(segment) && catalog_is_whole_behind(reader->view, position)) {
+		if (last > segment->last_seq)
+			last = segment->last_seq;
+		if (first > last || (segment->index != NULL && !is_damaged))
+			return 0;
+	}
 	if (reader->workers == NULL || !segment->is_sealed || segment->index != NULL ||
 		last > segment->last_seq)
 		return 1;
@@ -168,6 +183,7 @@ static int walk_once(struct reader *reader, size_t position, struct walk *walk)
 	walk->next_seq = reader->next_seq;
 	walk->last_seq = reader_last_visible_of(view, position);
 	walk->damaged_at = offset;
+	walk->skips_pruned = segment_is_compacted(segment);
 	r = map_guard_run(segment->map, segment->file_bytes, walk_segment, walk);
 	if (r != 0)
 		return r;
@@ -210,7 +226,7 @@ int reader_next_by_walking(struct reader *reader, size_t max_bytes, struct reade
 		uint64_t last = walk.end == WALK_GAP ? walk.gap_last : walk.last_seq;
 		if (reader->next_seq > last)
 			continue;
-		r = concerns(reader, view->segments[position], reader->next_seq, last);
+		r = concerns(reader, position, reader->next_seq, last, walk.saw_damage);
 		if (r < 0)
 			return r;
 		if (r == 1)

@@ -55,7 +55,8 @@ static int find_table(struct recoverer *recoverer, size_t *covered)
 	for (size_t i = view->segment_count; i-- > 0;) {
 		struct segment *segment = view->segments[i];
 		struct table_load load = {segment, &view->table};
-		if (!segment->is_sealed)
+		/* A compacted segment has rows of its own workers only. */
+		if (!segment->is_sealed || segment_is_compacted(segment))
 			continue;
 		int r = catalog_map(view, segment);
 		if (r == 0)
@@ -204,7 +205,7 @@ static int keep_records(struct recoverer *recoverer, struct survey *survey)
 	struct segment *segment = survey->segment;
 	struct scan scan = segment_scan(segment, !segment->is_sealed);
 	struct scan_item item;
-	bool is_compacted = (segment->features & SEGMENT_COMPACTED) != 0;
+	bool is_compacted = segment_is_compacted(segment);
 	for (;;) {
 		uint64_t expected = scan.next_seq;
 		int r = segment_scan_next(segment, &scan, &item);
@@ -354,7 +355,8 @@ static void report_missing_between(struct recoverer *recoverer)
 	const struct log_view *view = recoverer->view;
 	for (size_t i = 0; i + 1 < view->segment_count; i++) {
 		const struct segment *segment = view->segments[i], *next = view->segments[i + 1];
-		if (segment->last_seq + 1 >= next->base || segment->is_unreadable)
+		if (segment->last_seq + 1 >= next->base || segment->is_unreadable ||
+			(segment_is_compacted(segment) && catalog_is_whole_behind(view, i)))
 			continue;
 		struct finding finding = {
 			.kind = next->previous_base == segment->base ? FINDING_DAMAGED
@@ -368,28 +370,59 @@ static void report_missing_between(struct recoverer *recoverer)
 	}
 }
 
-/* Segments that retention had given up, and was stopped before it took them away. */
+static int note_pruned(struct recovery *result, const char *name)
+{
+	if (result->pruned_count == result->pruned_allocated) {
+		size_t wanted = result->pruned_allocated * 2 + 4;
+		void *grown = realloc(result->pruned, wanted * sizeof(*result->pruned));
+		if (grown == NULL)
+			return -ENOMEM;
+		result->pruned = grown;
+		result->pruned_allocated = wanted;
+	}
+	memcpy(result->pruned[result->pruned_count++], name, SEGMENT_NAME_BYTES + 1);
+	return 0;
+}
+
+/*
+ * Segments that retention had given up, and was stopped before it took them away: what is whole
+ * and below oldest_base. Compacted ones below it are the keyframe reserve and stay.
+ */
 static int drop_pruned(struct recoverer *recoverer)
 {
 	struct log_view *view = recoverer->view;
-	struct recovery *result = recoverer->result;
-	while (view->segment_count > 1 && view->segments[0]->base < view->table.oldest_base &&
-		view->segments[1]->base <= view->table.oldest_base) {
-		if (result->pruned_count == result->pruned_allocated) {
-			size_t wanted = result->pruned_allocated * 2 + 4;
-			void *grown = realloc(result->pruned, wanted * sizeof(*result->pruned));
-			if (grown == NULL)
-				return -ENOMEM;
-			result->pruned = grown;
-			result->pruned_allocated = wanted;
+	struct worker_table *table = &view->table;
+	size_t i = 0;
+	while (i + 1 < view->segment_count && view->segments[i + 1]->base <= table->oldest_base) {
+		if (segment_is_compacted(view->segments[i])) {
+			i++;
+			continue;
 		}
-		memcpy(result->pruned[result->pruned_count++], view->segments[0]->name,
-			SEGMENT_NAME_BYTES + 1);
-		catalog_remove(view, 0);
+		int r = note_pruned(recoverer->result, view->segments[i]->name);
+		if (r != 0)
+			return r;
+		catalog_remove(view, i);
 	}
-	if (view->segments[0]->base > view->table.oldest_base)
-		worker_table_prune_unaccounted(&view->table, view->segments[0]->base);
+	/* The first one that the table's numbers are about; a compacted one may be in its place. */
+	while (i + 1 < view->segment_count && view->segments[i]->base < table->oldest_base &&
+		segment_is_compacted(view->segments[i]))
+		i++;
+	if (view->segments[i]->base > table->oldest_base)
+		worker_table_prune_unaccounted(table, view->segments[i]->base);
 	return 0;
+}
+
+/* No footer tells what was pruned: what is older than the oldest whole segment may have been. */
+static void do_without_table(struct log_view *view)
+{
+	size_t first = catalog_compacted_count(view);
+	if (first == view->segment_count)
+		first--;
+	uint64_t base = view->segments[first]->base;
+	if (base - 1 > view->table.forgotten_through)
+		view->table.forgotten_through = base - 1;
+	if (first > 0 && base > view->table.oldest_base)
+		worker_table_prune_unaccounted(&view->table, base);
 }
 
 static int read_segments(struct recoverer *recoverer)
@@ -402,8 +435,8 @@ static int read_segments(struct recoverer *recoverer)
 		r = survey_segments(recoverer, covered);
 	if (r != 0)
 		return r;
-	if (covered == 0 && view->segments[0]->base - 1 > view->table.forgotten_through)
-		view->table.forgotten_through = view->segments[0]->base - 1;
+	if (covered == 0)
+		do_without_table(view);
 	r = drop_pruned(recoverer);
 	if (r != 0)
 		return r;
@@ -414,7 +447,8 @@ static int read_segments(struct recoverer *recoverer)
 	result->next_seq = newest->last_seq + 1;
 	if (result->next_seq <= result->durable_seq)
 		result->next_seq = result->durable_seq + 1;
-	result->is_clean = newest->is_sealed && (newest->trailer.flags & TRAILER_RECOVERED) == 0 &&
+	result->is_clean = newest->is_sealed && !segment_is_compacted(newest) &&
+			   (newest->trailer.flags & TRAILER_RECOVERED) == 0 &&
 			   (newest->count != 0 || newest->data_end == SEGMENT_HEADER_BYTES);
 	view->visible_seq = result->next_seq - 1;
 	return 0;
@@ -428,6 +462,7 @@ int recovery_read(struct log_view *view, const struct finding_sink *findings, st
 	if (r != 0)
 		return r;
 	out->has_spare = inventory.has_spare;
+	out->has_compact = inventory.has_compact;
 	if (inventory.newest_is_newer)
 		return -EPROTONOSUPPORT;
 	out->is_empty = view->segment_count == 0;

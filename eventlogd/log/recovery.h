@@ -31,6 +31,7 @@ struct recovery {
 	bool is_empty;         /* no segment of ours */
 	bool is_clean;         /* the newest one was sealed by the log itself */
 	bool has_spare;        /* SEGMENT_SPARE_NAME lies around */
+	bool has_compact;      /* SEGMENT_COMPACT_NAME does */
 	uint64_t rewrite_from; /* offset in the newest segment, when it is not sealed */
 	uint64_t damaged_ranges;
 	/* Segments that a "prune" note had taken away and that are still there. */

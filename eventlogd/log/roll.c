@@ -136,6 +136,10 @@ void log_take_news(struct event_log *log)
 	}
 	if (news.roll_done)
 		finish_roll(log);
+	if (news.compact_done)
+		log_compaction_done(log, news.compact_error);
+	if (news.has_replaced)
+		log_compaction_replaced(log);
 	if (news.heal_done) {
 		log->heal_asked = false;
 		if (news.heal_error == 0) {

@@ -113,6 +113,7 @@ static int read_pages(struct segment *segment, int fd, struct segment_header *he
 		return SEGMENT_FOREIGN;
 	segment->file_bytes = (uint64_t)st.st_size;
 	segment->allocated_bytes = (uint64_t)st.st_blocks * 512;
+	segment->inode = st.st_ino;
 
 	uint8_t header_page[SEGMENT_HEADER_BYTES], trailer_page[SEGMENT_TRAILER_BYTES];
 	r = file_read(segment->ops, fd, header_page, sizeof(header_page), 0);
@@ -181,6 +182,9 @@ int segment_map(struct segment *segment)
 		return fd;
 	struct stat st;
 	int r = ops->stat(ops->owner, fd, &st);
+	/* Compacted since, by a daemon that writes here: what was opened is gone. */
+	if (r == 0 && segment->inode != 0 && st.st_ino != segment->inode)
+		r = -ENOENT;
 	if (r == 0 && (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != segment->file_bytes))
 		r = -EIO;
 	if (r == 0)

@@ -41,7 +41,14 @@ struct segment {
 
 	const uint8_t *map; /* NULL: not mapped */
 	uint64_t map_used;  /* when it was asked for last, in the view's count */
+	uint64_t inode;     /* when it was opened; 0: made by this process */
+	bool is_pinned;     /* the map stays: the sync thread reads it */
 };
+
+static inline bool segment_is_compacted(const struct segment *segment)
+{
+	return (segment->features & SEGMENT_COMPACTED) != 0;
+}
 
 enum segment_open_result {
 	SEGMENT_OPENED = 0,

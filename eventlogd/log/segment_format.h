@@ -54,8 +54,9 @@ enum {
 	LOG_ID_BYTES = 16,
 };
 
-/* The spare segment while it is being made, and a compacted one: dropped at start. */
+/* The spare segment, and a compacted one while it is being made: dropped at start. */
 #define SEGMENT_SPARE_NAME "next.tmp"
+#define SEGMENT_COMPACT_NAME "compact.tmp"
 
 enum segment_feature {
 	SEGMENT_COMPACTED = 1, /* a missing sequence was pruned, not damaged */

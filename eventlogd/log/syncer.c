@@ -233,26 +233,48 @@ static void run_heal(struct syncer *syncer)
 static void run_removals(struct syncer *syncer)
 {
 	const struct file_ops *ops = syncer->config.ops;
-	char names[SYNCER_REMOVALS_MAX][SEGMENT_NAME_BYTES + 1];
+	struct syncer_removal removals[SYNCER_REMOVALS_MAX];
 	unsigned int count = syncer->removal_count;
 	int fd = syncer->fd, directory_fd = syncer->config.directory_fd;
 	struct sync_mark mark = syncer->written;
-	memcpy(names, syncer->removals, sizeof(names));
+	memcpy(removals, syncer->removals, sizeof(removals));
 	syncer->removal_count = 0;
 	syncer->is_removing = true;
 	pthread_mutex_unlock(&syncer->mutex);
 	/* The note that says what is gone has to be on the disk before it is. */
 	int r = fd >= 0 ? ops->fdatasync(ops->owner, fd) : 0;
 	int sync_error = r;
-	for (unsigned int i = 0; r == 0 && i < count; i++)
-		(void)ops->unlink_at(ops->owner, directory_fd, names[i]);
+	bool has_replaced = false;
+	for (unsigned int i = 0; r == 0 && i < count; i++) {
+		if (removals[i].is_replacement) {
+			r = ops->rename_at(
+				ops->owner, directory_fd, SEGMENT_COMPACT_NAME, removals[i].name);
+			has_replaced = r == 0;
+		} else {
+			(void)ops->unlink_at(ops->owner, directory_fd, removals[i].name);
+		}
+	}
 	if (r == 0)
 		r = ops->fsync(ops->owner, directory_fd);
 	pthread_mutex_lock(&syncer->mutex);
 	set_error(syncer, r);
+	syncer->has_replaced |= has_replaced && r == 0;
 	syncer->is_removing = false;
 	if (sync_error == 0 && fd >= 0)
 		set_synced(syncer, &mark);
+}
+
+/* One step; the next one comes when nothing more urgent is to be done. */
+static void run_compaction(struct syncer *syncer)
+{
+	struct compaction *compaction = syncer->compaction;
+	syncer->compact_job = SYNCER_RUNNING;
+	pthread_mutex_unlock(&syncer->mutex);
+	int r = compaction_step(compaction);
+	pthread_mutex_lock(&syncer->mutex);
+	/* A segment that is not in its place yet is no part of the log: nothing is poisoned. */
+	syncer->compact_job = r == COMPACTION_GOES_ON ? SYNCER_ASKED : SYNCER_DONE;
+	syncer->compact_error = r < 0 ? r : 0;
 }
 
 /* Runs one job if there is one. */
@@ -270,6 +292,8 @@ static bool run_next(struct syncer *syncer)
 		run_removals(syncer);
 	else if (syncer->spare_job == SYNCER_ASKED || syncer->spare_job == SYNCER_RUNNING)
 		run_spare(syncer);
+	else if (syncer->compact_job == SYNCER_ASKED)
+		run_compaction(syncer);
 	else
 		return false;
 	return true;
@@ -416,16 +440,46 @@ void syncer_request_heal(struct syncer *syncer, uint64_t offset, uint64_t bytes)
 	pthread_mutex_unlock(&syncer->mutex);
 }
 
-bool syncer_request_removal(struct syncer *syncer, const char *name)
+static bool request_removal(struct syncer *syncer, const char *name, bool is_replacement)
 {
 	pthread_mutex_lock(&syncer->mutex);
 	bool has_room = syncer->removal_count < SYNCER_REMOVALS_MAX;
 	if (has_room) {
-		memcpy(syncer->removals[syncer->removal_count++], name, SEGMENT_NAME_BYTES + 1);
+		struct syncer_removal *removal = &syncer->removals[syncer->removal_count++];
+		memcpy(removal->name, name, SEGMENT_NAME_BYTES + 1);
+		removal->is_replacement = is_replacement;
 		pthread_cond_signal(&syncer->asked);
 	}
 	pthread_mutex_unlock(&syncer->mutex);
 	return has_room;
+}
+
+bool syncer_can_remove(struct syncer *syncer)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	bool has_room = syncer->removal_count < SYNCER_REMOVALS_MAX;
+	pthread_mutex_unlock(&syncer->mutex);
+	return has_room;
+}
+
+bool syncer_request_removal(struct syncer *syncer, const char *name)
+{
+	return request_removal(syncer, name, false);
+}
+
+bool syncer_request_replacement(struct syncer *syncer, const char *name)
+{
+	return request_removal(syncer, name, true);
+}
+
+void syncer_request_compaction(struct syncer *syncer, struct compaction *compaction)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	assert(syncer->compact_job == SYNCER_IDLE);
+	syncer->compaction = compaction;
+	syncer->compact_job = SYNCER_ASKED;
+	pthread_cond_signal(&syncer->asked);
+	pthread_mutex_unlock(&syncer->mutex);
 }
 
 bool syncer_has_removals(struct syncer *syncer)
@@ -460,6 +514,10 @@ void syncer_poll(struct syncer *syncer, struct syncer_news *out)
 	}
 	out->heal_done = take_done(&syncer->heal_job);
 	out->heal_error = syncer->heal_error;
+	out->compact_done = take_done(&syncer->compact_job);
+	out->compact_error = syncer->compact_error;
+	out->has_replaced = syncer->has_replaced;
+	syncer->has_replaced = false;
 	pthread_mutex_unlock(&syncer->mutex);
 }
 

@@ -3,9 +3,10 @@
  *
  * It syncs what was written (at once, by time and bytes, or only at a roll, as the durability mode
  * says), seals a segment and puts the spare in its place, makes the next spare, removes pruned
- * segments, and clears the place of a write that failed. One job at a time, in this order of
- * urgency: heal, roll, sync, remove, spare. In `durable` mode the spare is overwritten with zeros,
- * a piece a job: syncs of bytes that were written before are shorter.
+ * segments or puts compacted ones in their place, clears the place of a write that failed, and
+ * compacts, a bounded step at a time. One job at a time, in this order of urgency: heal, roll,
+ * sync, remove, spare, compact. In `durable` mode the spare is overwritten
+ * with zeros, a piece a job: syncs of bytes that were written before are shorter.
  *
  * The loop's thread asks through syncer_request_… and syncer_written(), is woken by `wake`, and
  * takes the news with syncer_poll(). What a job needs is handed over with it; nothing else is
@@ -20,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "eventlogd/log/compaction.h"
 #include "eventlogd/log/event_log.h"
 #include "eventlogd/log/file_ops.h"
 #include "eventlogd/log/seal.h"
@@ -61,6 +63,11 @@ enum syncer_job { SYNCER_IDLE, SYNCER_ASKED, SYNCER_RUNNING, SYNCER_DONE };
 
 enum { SYNCER_REMOVALS_MAX = 64 };
 
+struct syncer_removal {
+	char name[SEGMENT_NAME_BYTES + 1];
+	bool is_replacement; /* SEGMENT_COMPACT_NAME takes its place */
+};
+
 struct syncer {
 	struct syncer_config config;
 	pthread_t thread;
@@ -80,9 +87,13 @@ struct syncer {
 	uint64_t spare_since_ns, spare_zeroed; /* bytes; while its job runs */
 	uint64_t heal_offset, heal_bytes;
 	int heal_error;
-	char removals[SYNCER_REMOVALS_MAX][SEGMENT_NAME_BYTES + 1];
+	struct syncer_removal removals[SYNCER_REMOVALS_MAX];
 	unsigned int removal_count;
 	bool is_removing;
+	bool has_replaced; /* a replacement is done */
+	enum syncer_job compact_job;
+	struct compaction *compaction;
+	int compact_error;
 };
 
 _must_check_ int syncer_start(struct syncer *syncer, const struct syncer_config *config);
@@ -101,6 +112,12 @@ void syncer_hurry_spare(struct syncer *syncer);
 void syncer_request_heal(struct syncer *syncer, uint64_t offset, uint64_t bytes);
 /* Removes a file after everything written so far has been synced. False: too many wait. */
 bool syncer_request_removal(struct syncer *syncer, const char *name);
+/* Whether the next such request will be taken. */
+bool syncer_can_remove(struct syncer *syncer);
+/* The same, and SEGMENT_COMPACT_NAME takes its name, at once. A failure poisons. */
+bool syncer_request_replacement(struct syncer *syncer, const char *name);
+/* The requester leaves the compaction and its source alone until it is done. */
+void syncer_request_compaction(struct syncer *syncer, struct compaction *compaction);
 
 /* Whether files are still to be removed, or being removed. */
 bool syncer_has_removals(struct syncer *syncer);
@@ -114,6 +131,9 @@ struct syncer_news {
 	int spare_fd, spare_error;
 	bool heal_done;
 	int heal_error;
+	bool compact_done;
+	int compact_error; /* 0, or what compaction_step() ended with */
+	bool has_replaced;
 };
 /* Takes what is new; a job that is reported done may be asked for again. */
 void syncer_poll(struct syncer *syncer, struct syncer_news *out);

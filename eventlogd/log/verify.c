@@ -145,7 +145,7 @@ static int check_footer(void *argument)
 static int check_segment(struct verifier *verifier, struct segment *segment)
 {
 	int r = catalog_map(verifier->view, segment);
-	/* Pruned since the view was opened. */
+	/* Pruned or compacted since the view was opened. */
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0 && segment->is_sealed) {
@@ -175,7 +175,8 @@ static void check_between(struct verifier *verifier, size_t position)
 	uint64_t last = catalog_last_of(view, position);
 	if (last == UINT64_MAX)
 		last = view->visible_seq;
-	if (segment->last_seq >= last || segment->is_unreadable)
+	if (segment->last_seq >= last || segment->is_unreadable ||
+		(segment_is_compacted(segment) && catalog_is_whole_behind(view, position)))
 		return;
 	struct finding finding = {.kind = FINDING_LOST,
 		.file = segment->name,

@@ -244,6 +244,12 @@ int worker_table_apply_producer(
 	return 0;
 }
 
+static void worker_leave_reserve(struct worker *worker)
+{
+	worker->reserve_count = worker->reserve_bytes = worker->reserve_last = 0;
+	worker->reserve_segments = 0;
+}
+
 void worker_table_prune(struct worker_table *table, struct worker *worker, uint64_t through,
 	uint64_t count, uint64_t bytes)
 {
@@ -253,6 +259,10 @@ void worker_table_prune(struct worker_table *table, struct worker *worker, uint6
 		table->highest_pruned = through;
 	worker->retained_count -= count < worker->retained_count ? count : worker->retained_count;
 	worker->retained_bytes -= bytes < worker->retained_bytes ? bytes : worker->retained_bytes;
+	if (worker->retained_count == 0)
+		worker->retained_bytes = 0;
+	if (worker->highest_pruned >= worker->reserve_last)
+		worker_leave_reserve(worker);
 	if (worker->newest_keyframe <= worker->highest_pruned)
 		worker->newest_keyframe = 0;
 	if (worker->visible_keyframe <= worker->highest_pruned)

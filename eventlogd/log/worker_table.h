@@ -36,6 +36,10 @@ struct worker {
 	uint64_t visible_keyframe; /* the newest one that was visible when a newer was written */
 	struct producer *producers;
 	uint32_t producer_count, producers_allocated;
+	/* What compacted segments keep of it, and nothing says that it is pruned. */
+	uint64_t reserve_count, reserve_bytes, reserve_last;
+	uint32_t reserve_segments;      /* that it is in */
+	bool is_released;               /* finished: nothing of it is kept beyond the plain rule */
 	uint32_t staged_batches;        /* it can't be forgotten while there are some */
 	struct index_list *active_list; /* in the index of the segment with this id: */
 	uint64_t active_segment_id;

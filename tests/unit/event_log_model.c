@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "eventlogd/log/segment_format.h"
+#include "eventlogd/log/catalog.h"
 #include "proto/base/clock.h"
 #include "proto/base/crc32c.h"
 #include "proto/record.h"
@@ -52,11 +52,12 @@ struct model {
 	uint64_t random;
 	struct event *events; /* by sequence; 0 is not used */
 	uint64_t count, allocated;
-	uint64_t oldest; /* what is below was pruned */
+	uint64_t pruned[WORKERS], all_pruned; /* up to here nothing is promised any more */
 	uint16_t epoch;
 	uint64_t producer_seq[WORKERS];
 	struct model_reader readers[READERS];
-	uint64_t operations, kills, cuts;
+	uint64_t operations, kills, cuts, evictions, compactions;
+	uint64_t seen_evictions, seen_compactions; /* since the log was opened */
 };
 
 static const char *const worker_ids[WORKERS] = {"a", "b", "c", "d:1", "e.2", "f-3"};
@@ -96,10 +97,9 @@ static uint64_t next_of(const struct model *m, uint64_t sequence, int worker)
 /* Whether something selected from a sequence on was pruned. */
 static bool is_lost_since(const struct model *m, uint64_t sequence, int worker)
 {
-	for (; sequence < m->oldest && sequence <= m->count; sequence++)
-		if (is_of(m, sequence, worker))
-			return true;
-	return false;
+	if (worker < 0)
+		return m->all_pruned >= sequence;
+	return m->pruned[worker] >= sequence;
 }
 
 static bool is_known(const struct model *m, int worker)
@@ -113,25 +113,48 @@ static void check_ends(struct model *m)
 	log_view_ends(event_log_view(m->log.log), &ends);
 	assert_int_equal(ends.newest_seq, m->count);
 	assert_int_equal(ends.epoch, m->epoch);
-	assert_true(ends.oldest_seq >= m->oldest);
-	m->oldest = ends.oldest_seq;
+}
+
+/* What was pruned is the log's decision; that it never says less than before is not. */
+static void learn_pruned(struct model *m)
+{
+	uint64_t highest = 0;
+	for (int i = 0; i < WORKERS; i++) {
+		struct log_worker row;
+		if (!log_view_worker(
+			    event_log_view(m->log.log), worker_ids[i], strlen(worker_ids[i]), &row))
+			continue;
+		assert_true(row.highest_pruned >= m->pruned[i]);
+		m->pruned[i] = row.highest_pruned;
+		if (row.highest_pruned > highest)
+			highest = row.highest_pruned;
+	}
+	m->all_pruned = event_log_view(m->log.log)->table.highest_pruned;
+	assert_int_equal(m->all_pruned, highest);
+	struct event_log_status status;
+	event_log_status(m->log.log, &status);
+	if (status.reserve_evictions > m->seen_evictions)
+		m->evictions += status.reserve_evictions - m->seen_evictions;
+	if (status.compacted_segments > m->seen_compactions)
+		m->compactions += status.compacted_segments - m->seen_compactions;
+	m->seen_evictions = status.reserve_evictions;
+	m->seen_compactions = status.compacted_segments;
 }
 
 static void check_workers(struct model *m)
 {
 	for (int i = 0; i < WORKERS; i++) {
 		struct log_worker row;
-		uint64_t newest = 0, keyframe = 0, pruned = 0, retained = 0;
+		uint64_t newest = 0, keyframe = 0, retained = 0, newest_keyframe_ever = 0;
 		for (uint64_t s = 1; s <= m->count; s++) {
 			if (!is_of(m, s, i))
 				continue;
 			newest = s;
-			if (s < m->oldest)
-				pruned = s;
-			else
-				retained++;
-			if (s >= m->oldest && m->events[s].is_keyframe)
+			retained += s > m->pruned[i];
+			if (s > m->pruned[i] && m->events[s].is_keyframe)
 				keyframe = s;
+			if (m->events[s].is_keyframe)
+				newest_keyframe_ever = s;
 		}
 		bool found = log_view_worker(
 			event_log_view(m->log.log), worker_ids[i], strlen(worker_ids[i]), &row);
@@ -140,8 +163,11 @@ static void check_workers(struct model *m)
 			continue;
 		assert_int_equal(row.newest_seq, newest);
 		assert_int_equal(row.newest_keyframe, keyframe);
-		assert_int_equal(row.highest_pruned, pruned);
 		assert_int_equal(row.retained_count, retained);
+		/* The promise of the reserve, as long as there was room in it. */
+		if (m->evictions == 0 && m->cuts == 0 &&
+			m->log.config.retention.keyframe_reserve != 0)
+			assert_int_equal(row.newest_keyframe, newest_keyframe_ever);
 	}
 }
 
@@ -258,8 +284,9 @@ static void kill_and_recover(struct model *m, bool loses_tail)
 	assert_true(loses_tail || ends.newest_seq == m->count);
 	m->count = ends.newest_seq;
 	/* With the tail the note of a pruning may be lost, and then nothing was removed yet. */
-	if (loses_tail && ends.oldest_seq < m->oldest)
-		m->oldest = ends.oldest_seq;
+	if (loses_tail)
+		memset(m->pruned, 0, sizeof(m->pruned));
+	learn_pruned(m);
 	assert_int_equal(ends.epoch, m->epoch + 1);
 	m->epoch = ends.epoch;
 	m->kills++;
@@ -269,17 +296,15 @@ static void kill_and_recover(struct model *m, bool loses_tail)
 static void tick(struct model *m)
 {
 	log_fixture_tick(&m->log, (1 + draw(m, 5)) * NS_PER_S);
-	struct log_ends ends;
-	log_view_ends(event_log_view(m->log.log), &ends);
-	m->oldest = ends.oldest_seq;
+	learn_pruned(m);
 }
 
 static uint64_t newest_keyframe(const struct model *m, int worker)
 {
-	for (uint64_t s = m->count; s >= m->oldest && s > 0; s--)
+	for (uint64_t s = m->count; s > m->pruned[worker]; s--)
 		if (is_of(m, s, worker) && m->events[s].is_keyframe)
 			return s;
-	return next_of(m, m->oldest, worker);
+	return next_of(m, m->pruned[worker] + 1, worker);
 }
 
 /* A cursor of anything that ever was, and of some things that never were. */
@@ -329,7 +354,7 @@ static void open_reader(struct model *m)
 		slot->next_seq = newest_keyframe(m, slot->worker);
 		break;
 	case READER_FROM_OLDEST:
-		slot->next_seq = m->oldest;
+		slot->next_seq = (slot->worker < 0 ? m->all_pruned : m->pruned[slot->worker]) + 1;
 		break;
 	case READER_FROM_NEWEST:
 		slot->next_seq = m->count + 1;
@@ -378,8 +403,9 @@ static void read_some(struct model *m)
 	if (is_lost) {
 		assert_int_equal(r, READER_OVERRUN);
 		reader_skip_pruned(slot->reader);
-		if (slot->next_seq < m->oldest)
-			slot->next_seq = m->oldest;
+		uint64_t pruned = slot->worker < 0 ? m->all_pruned : m->pruned[slot->worker];
+		if (slot->next_seq <= pruned)
+			slot->next_seq = pruned + 1;
 	} else if (next_of(m, slot->next_seq, slot->worker) <= m->count) {
 		assert_int_equal(r, READER_RECORDS);
 		check_piece(m, slot, &piece);
@@ -409,6 +435,7 @@ static void operate(struct model *m)
 		kill_and_recover(m, true);
 	else
 		check_workers(m);
+	learn_pruned(m);
 	check_ends(m);
 }
 
@@ -426,18 +453,20 @@ static void the_log_does_what_the_model_says(void **state)
 	struct model *m = calloc(1, sizeof(*m));
 	assert_non_null(m);
 	m->random = seed;
-	m->oldest = m->epoch = 1;
+	m->epoch = 1;
 	print_message("MODEL_SEED=%" PRIu64 " MODEL_OPERATIONS=%" PRIu64 "\n", seed, operations);
 	log_fixture_init(&m->log);
 	m->log.config.retention.bytes = RETAINED_SEGMENTS * SEGMENT_BYTES_MIN;
+	static const uint64_t reserves[] = {UINT64_MAX, 24 * 1024, 0, 128 * 1024};
+	m->log.config.retention.keyframe_reserve = reserves[seed / 3 % ARRAY_SIZE(reserves)];
 	m->log.config.durability = (enum durability)(seed % 3);
 	log_fixture_open(&m->log);
 	for (; m->operations < operations; m->operations++)
 		operate(m);
 	close_readers(m);
-	print_message("%" PRIu64 " records, oldest %" PRIu64 ", %" PRIu64 " kills, %" PRIu64
-		      " cuts, epoch %u\n",
-		m->count, m->oldest, m->kills, m->cuts, m->epoch);
+	print_message("%" PRIu64 " records, %" PRIu64 " pruned, %" PRIu64 " compactions, %" PRIu64
+		      " evictions, %" PRIu64 " kills, %" PRIu64 " cuts, epoch %u\n",
+		m->count, m->all_pruned, m->compactions, m->evictions, m->kills, m->cuts, m->epoch);
 	log_fixture_free(&m->log);
 	free(m->events);
 	free(m);
