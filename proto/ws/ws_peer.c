@@ -72,6 +72,9 @@ int ws_peer_send(struct ws_peer *peer, struct ws_frames *frames)
 		if (r < 0)
 			return r;
 	}
+	/* A peer that had nothing to take was not slow. */
+	if (peer->queue_count == 0)
+		peer->progress_ns = clock_monotonic_ns();
 	size_t place = (peer->queue_first + peer->queue_count) % peer->queue_size;
 	peer->queue[place] = ws_frames_ref(frames);
 	peer->queue_count++;

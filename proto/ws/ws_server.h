@@ -150,7 +150,7 @@ _must_check_ int ws_peer_send(struct ws_peer *peer, struct ws_frames *frames);
 size_t ws_peer_queued_bytes(const struct ws_peer *peer);
 /* Over half of max_queued_bytes wait; on_writable will come when a quarter is left. */
 bool ws_peer_is_congested(struct ws_peer *peer);
-/* When bytes last left for the peer, or it showed a sign of life (monotonic). */
+/* When bytes last left for the peer, it showed a sign of life, or it got something to take. */
 uint64_t ws_peer_last_progress_ns(const struct ws_peer *peer);
 
 /*

@@ -436,6 +436,19 @@ static void slow_peer_congests_and_is_told_when_it_has_room(void **state)
 	assert_false(ws_peer_is_congested(f->peer));
 }
 
+static void peer_is_slow_only_since_it_has_something_to_take(void **state)
+{
+	struct fixture *f = *state;
+	open_peer(f, NULL);
+	uint64_t before = clock_monotonic_ns();
+	assert_int_equal(send_messages(f, 1, 10), 1);
+	assert_true(ws_peer_queued_bytes(f->peer) > 0);
+	assert_true(ws_peer_last_progress_ns(f->peer) >= before);
+	uint64_t first = clock_monotonic_ns();
+	assert_int_equal(send_messages(f, 1, 10), 1);
+	assert_true(ws_peer_last_progress_ns(f->peer) < first);
+}
+
 static void one_run_is_taken_whatever_its_length(void **state)
 {
 	struct fixture *f = *state;
@@ -584,6 +597,7 @@ int main(void)
 		TEST(half_a_head_ends_with_408_and_garbage_with_400),
 		TEST(frames_arrive_whole_with_control_frames_between_them),
 		TEST(slow_peer_congests_and_is_told_when_it_has_room),
+		TEST(peer_is_slow_only_since_it_has_something_to_take),
 		TEST(one_run_is_taken_whatever_its_length),
 		TEST(close_comes_after_all_that_is_queued),
 		TEST(close_of_a_peer_that_does_not_read_is_bounded),
