@@ -122,6 +122,15 @@ int status_write(
 		{"pruned_records", log.pruned_records},
 		{"pruned_bytes", log.pruned_bytes},
 		{"damaged_ranges", log.damaged_ranges},
+		{"compacted_segments", log.compacted_segments},
+		{"reserve_bytes", log.reserve_bytes},
+		{"reserve_bytes_max", log.reserve_bytes_max},
+		{"reserve_segments", log.reserve_segments},
+		{"reserve_evictions", log.reserve_evictions},
+		{"scrubbed_segments", log.scrubbed_segments},
+		{"scrubbed_bytes", log.scrubbed_bytes},
+		{"scrub_mismatches", log.scrub_mismatches},
+		{"scrub_errors", log.scrub_errors},
 	};
 	struct message_writer w;
 	message_begin(&w, out, MESSAGE_STATUS_REPLY);

@@ -439,6 +439,7 @@ void event_log_tick(struct event_log *log, uint64_t wall_ns, uint64_t monotonic_
 	log->compacting.now_ns = now_ns;
 	log->compacting.monotonic_ns = monotonic_ns;
 	log_prune(log, wall_ns);
+	log_scrub_tick(log, monotonic_ns);
 }
 
 bool event_log_worker(struct event_log *log, const char *worker, size_t len, struct log_worker *out)

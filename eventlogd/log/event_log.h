@@ -191,8 +191,10 @@ struct event_log_status {
 	uint64_t writes, syncs, rolls;             /* since open */
 	uint64_t no_space_count, busy_count;
 	uint64_t pruned_segments, pruned_records, pruned_bytes;
-	uint64_t compacted_segments;                  /* made since open */
-	uint64_t reserve_bytes, reserve_bytes_max;    /* what the keyframe reserve holds, and may */
+	uint64_t scrubbed_segments, scrubbed_bytes; /* since open */
+	uint64_t scrub_mismatches, scrub_errors;    /* segments: not what was sealed; unreadable */
+	uint64_t compacted_segments;                /* made since open */
+	uint64_t reserve_bytes, reserve_bytes_max;  /* what the keyframe reserve holds, and may */
 	uint64_t reserve_segments, reserve_evictions; /* evictions since open */
 	uint64_t damaged_ranges;                      /* found at open */
 	uint32_t workers, max_workers;

@@ -10,6 +10,7 @@
 #include "eventlogd/log/catalog.h"
 #include "eventlogd/log/event_log.h"
 #include "eventlogd/log/retention.h"
+#include "eventlogd/log/scrub.h"
 #include "eventlogd/log/stage.h"
 #include "eventlogd/log/syncer.h"
 
@@ -55,6 +56,8 @@ struct event_log {
 
 	struct retention_clock retention_clock;
 	struct compacting compacting;
+	struct scrub scrub; /* the sync thread's while scrub_asked */
+	bool scrub_asked;
 	uint64_t last_spare_try_ns;
 	struct event_log_status counters; /* only those that count something */
 };
@@ -81,6 +84,10 @@ void log_want_spare(struct event_log *log);
 
 /* Prunes what retention does not keep; a tick has set the clocks in log->compacting. */
 void log_prune(struct event_log *log, uint64_t wall_ns);
+
+/* scrub.c */
+void log_scrub_tick(struct event_log *log, uint64_t monotonic_ns);
+void log_scrub_done(struct event_log *log, int result);
 
 /* prune_compact.c: one segment after the other into the keyframe reserve. */
 

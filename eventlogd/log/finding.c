@@ -24,6 +24,7 @@ static const struct {
 	[FINDING_LOST] = {"records lost", FINDING_DAMAGE},
 	[FINDING_READ_ERROR] = {"read error", FINDING_DAMAGE},
 	[FINDING_INDEX_WRONG] = {"index wrong", FINDING_DAMAGE},
+	[FINDING_DIGEST_WRONG] = {"digest wrong", FINDING_DAMAGE},
 };
 
 const char *finding_name(enum finding_kind kind)

@@ -28,6 +28,7 @@ enum finding_kind {
 	FINDING_LOST,           /* first..last are in no segment */
 	FINDING_READ_ERROR,     /* `error`; nothing is known about what stands there */
 	FINDING_INDEX_WRONG,    /* an index entry disagrees with the record (verify) */
+	FINDING_DIGEST_WRONG,   /* the data is not what was sealed (verify, scrub) */
 };
 
 struct finding {

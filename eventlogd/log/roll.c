@@ -138,6 +138,8 @@ void log_take_news(struct event_log *log)
 		finish_roll(log);
 	if (news.compact_done)
 		log_compaction_done(log, news.compact_error);
+	if (news.scrub_done)
+		log_scrub_done(log, news.scrub_result);
 	if (news.has_replaced)
 		log_compaction_replaced(log);
 	if (news.heal_done) {

@@ -39,10 +39,11 @@ struct segment {
 	uint32_t sections_checked, sections_bad; /* bits by section kind */
 	struct segment_index *index;             /* NULL when the footer serves */
 
-	const uint8_t *map; /* NULL: not mapped */
-	uint64_t map_used;  /* when it was asked for last, in the view's count */
-	uint64_t inode;     /* when it was opened; 0: made by this process */
-	bool is_pinned;     /* the map stays: the sync thread reads it */
+	const uint8_t *map;   /* NULL: not mapped */
+	uint64_t map_used;    /* when it was asked for last, in the view's count */
+	uint64_t scrubbed_ns; /* monotonic; 0: not yet */
+	uint64_t inode;       /* when it was opened; 0: made by this process */
+	bool is_pinned;       /* the map stays: the sync thread reads it */
 };
 
 static inline bool segment_is_compacted(const struct segment *segment)

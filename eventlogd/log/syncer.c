@@ -277,6 +277,17 @@ static void run_compaction(struct syncer *syncer)
 	syncer->compact_error = r < 0 ? r : 0;
 }
 
+static void run_scrub(struct syncer *syncer)
+{
+	struct scrub *scrub = syncer->scrub;
+	syncer->scrub_job = SYNCER_RUNNING;
+	pthread_mutex_unlock(&syncer->mutex);
+	int r = scrub_step(scrub);
+	pthread_mutex_lock(&syncer->mutex);
+	syncer->scrub_job = SYNCER_DONE;
+	syncer->scrub_result = r;
+}
+
 /* Runs one job if there is one. */
 static bool run_next(struct syncer *syncer)
 {
@@ -294,6 +305,8 @@ static bool run_next(struct syncer *syncer)
 		run_spare(syncer);
 	else if (syncer->compact_job == SYNCER_ASKED)
 		run_compaction(syncer);
+	else if (syncer->scrub_job == SYNCER_ASKED)
+		run_scrub(syncer);
 	else
 		return false;
 	return true;
@@ -482,6 +495,16 @@ void syncer_request_compaction(struct syncer *syncer, struct compaction *compact
 	pthread_mutex_unlock(&syncer->mutex);
 }
 
+void syncer_request_scrub(struct syncer *syncer, struct scrub *scrub)
+{
+	pthread_mutex_lock(&syncer->mutex);
+	assert(syncer->scrub_job == SYNCER_IDLE);
+	syncer->scrub = scrub;
+	syncer->scrub_job = SYNCER_ASKED;
+	pthread_cond_signal(&syncer->asked);
+	pthread_mutex_unlock(&syncer->mutex);
+}
+
 bool syncer_has_removals(struct syncer *syncer)
 {
 	pthread_mutex_lock(&syncer->mutex);
@@ -516,6 +539,8 @@ void syncer_poll(struct syncer *syncer, struct syncer_news *out)
 	out->heal_error = syncer->heal_error;
 	out->compact_done = take_done(&syncer->compact_job);
 	out->compact_error = syncer->compact_error;
+	out->scrub_done = take_done(&syncer->scrub_job);
+	out->scrub_result = syncer->scrub_result;
 	out->has_replaced = syncer->has_replaced;
 	syncer->has_replaced = false;
 	pthread_mutex_unlock(&syncer->mutex);

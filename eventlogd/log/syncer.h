@@ -5,7 +5,7 @@
  * says), seals a segment and puts the spare in its place, makes the next spare, removes pruned
  * segments or puts compacted ones in their place, clears the place of a write that failed, and
  * compacts, a bounded step at a time. One job at a time, in this order of urgency: heal, roll,
- * sync, remove, spare, compact. In `durable` mode the spare is overwritten
+ * sync, remove, spare, compact, scrub. In `durable` mode the spare is overwritten
  * with zeros, a piece a job: syncs of bytes that were written before are shorter.
  *
  * The loop's thread asks through syncer_request_… and syncer_written(), is woken by `wake`, and
@@ -24,6 +24,7 @@
 #include "eventlogd/log/compaction.h"
 #include "eventlogd/log/event_log.h"
 #include "eventlogd/log/file_ops.h"
+#include "eventlogd/log/scrub.h"
 #include "eventlogd/log/seal.h"
 #include "eventlogd/log/segment_format.h"
 #include "proto/base/attributes.h"
@@ -94,6 +95,9 @@ struct syncer {
 	enum syncer_job compact_job;
 	struct compaction *compaction;
 	int compact_error;
+	enum syncer_job scrub_job;
+	struct scrub *scrub;
+	int scrub_result;
 };
 
 _must_check_ int syncer_start(struct syncer *syncer, const struct syncer_config *config);
@@ -118,6 +122,8 @@ bool syncer_can_remove(struct syncer *syncer);
 bool syncer_request_replacement(struct syncer *syncer, const char *name);
 /* The requester leaves the compaction and its source alone until it is done. */
 void syncer_request_compaction(struct syncer *syncer, struct compaction *compaction);
+/* One step. The requester leaves it alone until it is done. */
+void syncer_request_scrub(struct syncer *syncer, struct scrub *scrub);
 
 /* Whether files are still to be removed, or being removed. */
 bool syncer_has_removals(struct syncer *syncer);
@@ -134,6 +140,8 @@ struct syncer_news {
 	bool compact_done;
 	int compact_error; /* 0, or what compaction_step() ended with */
 	bool has_replaced;
+	bool scrub_done;
+	int scrub_result; /* of scrub_step() */
 };
 /* Takes what is new; a job that is reported done may be asked for again. */
 void syncer_poll(struct syncer *syncer, struct syncer_news *out);

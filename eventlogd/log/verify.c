@@ -148,16 +148,22 @@ static int check_segment(struct verifier *verifier, struct segment *segment)
 	/* Pruned or compacted since the view was opened. */
 	if (r == -ENOENT)
 		return 0;
+	uint64_t damage_before = verifier->result->damage_count;
+	bool is_digest_wrong = false;
 	if (r == 0 && segment->is_sealed) {
 		r = map_guard_run(segment->map, segment->file_bytes, check_footer, segment);
 		if (r == -EBADMSG)
 			report_at(verifier, FINDING_FOOTER_DAMAGED, segment,
 				segment->trailer.data_end, 0);
+		is_digest_wrong = r == 1;
 		if (r == -EBADMSG || r == 1)
 			r = 0; /* the records tell what the digest only says */
 	}
 	if (r == 0)
 		r = check_records(verifier, segment);
+	/* Where the records tell which of them it is, that says more. */
+	if (r == 0 && is_digest_wrong && verifier->result->damage_count == damage_before)
+		report_at(verifier, FINDING_DIGEST_WRONG, segment, SEGMENT_HEADER_BYTES, 0);
 	verifier->result->segments++;
 	verifier->result->bytes += segment->data_end;
 	verifier->done_bytes += segment->data_end;

@@ -14,7 +14,7 @@
 #include "eventlogd/log/reader.h"
 #include "eventlogd/log/view.h"
 
-enum { LOG_FIXTURE_KINDS = 16, LOG_FIXTURE_FINDINGS = 64 };
+enum { LOG_FIXTURE_KINDS = 24, LOG_FIXTURE_FINDINGS = 64 };
 
 struct log_fixture {
 	char directory[64];
