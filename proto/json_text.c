@@ -42,9 +42,16 @@ static size_t put_utf8(uint8_t *out, uint32_t character)
 /* At a backslash. Returns how many bytes the escape has, and adds its text to `out`. */
 static size_t unescape_one(const uint8_t *p, uint8_t *out, size_t *written)
 {
-	static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+	static const uint8_t meanings[256] = {['"'] = '"',
+		['\\'] = '\\',
+		['/'] = '/',
+		['b'] = '\b',
+		['f'] = '\f',
+		['n'] = '\n',
+		['r'] = '\r',
+		['t'] = '\t'};
 	if (p[1] != 'u') {
-		out[(*written)++] = (uint8_t)meanings[strchr(letters, p[1]) - letters];
+		out[(*written)++] = meanings[p[1]];
 		return 2;
 	}
 	uint32_t unit = take_hex4(p + 2);
