@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "projection/secret_positions.h"
+#include "proto/base/bytes.h"
 
 enum {
 	MACHINES_MAX = 64,
@@ -358,9 +359,7 @@ static int search_anchors(struct search *search)
 	size_t at = 0;
 	int r = 0;
 	while (search->len - at >= LOADED && r == 0) {
-		uint64_t word = 0;
-		for (int i = LOADED - 1; i >= 0; i--)
-			word = word << 8 | text[at + (size_t)i];
+		uint64_t word = get_le64(text + at);
 		word |= UINT64_C(0x2020202020202020);
 		uint32_t first = word & 0xffffff, second = word >> 16 & 0xffffff,
 			 third = word >> 32 & 0xffffff;
