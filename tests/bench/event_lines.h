@@ -11,8 +11,9 @@ struct line {
 	size_t len;
 };
 
-/* Calls `take` for every line, over and over, for about `seconds`, and prints one JSON line:
- * {"events":…,"bytes":…,"seconds":…}. Ends the process when the file can't be read. */
+/* Calls `take` for every line, over and over, for about `seconds` of one core's time, and
+ * prints one JSON line: {"events":…,"bytes":…,"seconds":…}. Ends the process when the file can't be
+ * read. */
 void event_lines_run(const char *path, const char *seconds,
 	void (*take)(void *context, const struct line *line), void *context);
 
