@@ -314,7 +314,7 @@ static void close_cleanly(struct chain *chain)
 }
 
 /* Sequences that were only staged when the power went may be given again. */
-static void forget_unwritten(struct chain *chain)
+static void forget_unwritten(struct chain *chain, uint64_t written)
 {
 	struct log_dump dump;
 	if (log_dump_read(&dump, event_log_view(chain->log)) != 0)
@@ -326,7 +326,10 @@ static void forget_unwritten(struct chain *chain)
 		for (unsigned int i = 0; i < published->count; i++) {
 			bool is_there = record != NULL &&
 					record->epoch == published->by_epoch[i].epoch;
-			if (published->by_epoch[i].is_doubtful && !is_there)
+			bool is_doubtful = published->by_epoch[i].is_doubtful ||
+					   (published->by_epoch[i].calls != 0 &&
+						   sequence > written);
+			if (is_doubtful && !is_there)
 				continue;
 			published->by_epoch[kept] = published->by_epoch[i];
 			published->by_epoch[kept++].is_doubtful = false;
@@ -336,23 +339,51 @@ static void forget_unwritten(struct chain *chain)
 	log_dump_free(&dump);
 }
 
+/* kill -9: nothing that was written is lost, and from the recovery on it is durable. */
+static bool is_killed_and_recovers(struct chain *chain)
+{
+	struct event_log_status before, after;
+	event_log_status(chain->log, &before);
+	end_without_a_trace(chain->disk, chain->log);
+	disk_model_revive(chain->disk);
+	chain->log = NULL;
+	if (!open_log(chain))
+		return false;
+	event_log_status(chain->log, &after);
+	if (after.durable_seq < before.written_seq)
+		fail(chain, "%llu of %llu are left after kill -9",
+			(unsigned long long)after.durable_seq,
+			(unsigned long long)before.written_seq);
+	forget_unwritten(chain, before.written_seq);
+	promise(chain);
+	return true;
+}
+
+static bool closes_and_opens(struct chain *chain)
+{
+	close_cleanly(chain);
+	if (!open_log(chain))
+		return false;
+	promise(chain);
+	return true;
+}
+
 /* One life of the log on chain->disk, to the moment when the power goes. */
 static void live(struct chain *chain)
 {
 	if (!open_log(chain))
 		return;
-	forget_unwritten(chain);
+	forget_unwritten(chain, UINT64_MAX);
 	promise(chain);
 	uint64_t steps = STEPS_MIN + random_below(&chain->random, STEPS_MAX - STEPS_MIN);
 	disk_model_close_gate(chain->disk);
 	for (uint64_t i = 0; i < steps; i++) {
 		step(chain);
-		if (random_below(&chain->random, 40) != 0)
+		uint64_t choice = random_below(&chain->random, 40);
+		if (choice > 1)
 			continue;
-		close_cleanly(chain);
-		if (!open_log(chain))
+		if (choice == 0 ? !closes_and_opens(chain) : !is_killed_and_recovers(chain))
 			return;
-		promise(chain);
 		disk_model_close_gate(chain->disk);
 	}
 	end_without_a_trace(chain->disk, chain->log);

@@ -462,6 +462,13 @@ void disk_model_kill(struct disk_model *disk)
 	pthread_mutex_unlock(&disk->mutex);
 }
 
+void disk_model_revive(struct disk_model *disk)
+{
+	pthread_mutex_lock(&disk->mutex);
+	disk->is_dead = false;
+	pthread_mutex_unlock(&disk->mutex);
+}
+
 static void set_gate(struct disk_model *disk, bool is_closed)
 {
 	pthread_mutex_lock(&disk->mutex);

@@ -31,6 +31,8 @@ const struct file_ops *disk_model_ops(const struct disk_model *disk);
 size_t disk_model_calls(struct disk_model *disk);
 /* From now on every call answers -EIO and changes nothing. */
 void disk_model_kill(struct disk_model *disk);
+/* As after kill -9 of who used it: what was not synced is there, and may still be lost later. */
+void disk_model_revive(struct disk_model *disk);
 
 /* What is found when the power went after the first `calls` calls: one of the many possibilities,
  * chosen by `*random` (see random_next()). */
