@@ -83,7 +83,7 @@ static void report(const struct event_log *log, enum finding_kind kind, const ch
 	finding_report(&log->config.findings, &finding);
 }
 
-static int remove_leftovers(struct event_log *log, const struct recovery *recovery)
+static int remove_temporary(struct event_log *log, const struct recovery *recovery)
 {
 	const struct file_ops *ops = log->ops;
 	int r = 0;
@@ -97,12 +97,19 @@ static int remove_leftovers(struct event_log *log, const struct recovery *recove
 	}
 	if (r == 0 || r == -ENOENT)
 		(void)ops->unlink_at(ops->owner, log->directory_fd, SEGMENT_COMPACT_NAME);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* Only once recovery_settle() has synced the note that gave them up: a power loss may keep any of
+ * these removals, and without the note each would be a hole. */
+static void remove_pruned(struct event_log *log, const struct recovery *recovery)
+{
+	const struct file_ops *ops = log->ops;
 	for (size_t i = 0; i < recovery->pruned_count; i++) {
 		int removed = ops->unlink_at(ops->owner, log->directory_fd, recovery->pruned[i]);
 		if (removed == 0)
 			report(log, FINDING_SEGMENT_PRUNED, recovery->pruned[i]);
 	}
-	return r == -ENOENT ? 0 : r;
 }
 
 static int begin_epoch(struct event_log *log, const struct recovery *recovery)
@@ -134,9 +141,11 @@ static int recover(struct event_log *log)
 	struct recovery recovery;
 	int r = recovery_read(&log->view, &log->config.findings, &recovery);
 	if (r == 0)
-		r = remove_leftovers(log, &recovery);
+		r = remove_temporary(log, &recovery);
 	if (r == 0)
 		r = recovery_settle(&log->view, &recovery);
+	if (r == 0)
+		remove_pruned(log, &recovery);
 	if (r == 0)
 		r = begin_epoch(log, &recovery);
 	if (r == 0) {

@@ -316,6 +316,29 @@ static void a_segment_removed_while_a_view_opens_is_no_error(void **state)
 	}
 }
 
+static void recovery_removes_nothing_before_the_note_is_synced(void **state)
+{
+	struct fault_fixture *f = *state;
+	uint64_t count = 0;
+	f->log.config.durability = DURABILITY_OS;
+	log_fixture_open(&f->log);
+	assert_int_equal(fill(&f->log, 6, &count), EVENT_LOG_OK);
+	assert_int_equal(log_fixture_close(&f->log), 0);
+	f->log.config.retention.bytes = 3 * SEGMENT_BYTES_MIN;
+	log_fixture_open(&f->log);
+	unsigned int segments = log_fixture_segments(&f->log);
+	fault_ops_set(&f->faults, FAULT_UNLINK, -EIO, 0, true);
+	log_fixture_tick(&f->log, NS_PER_S);
+	log_fixture_kill(&f->log);
+	assert_int_equal(log_fixture_segments(&f->log), segments);
+	fault_ops_set(&f->faults, FAULT_FDATASYNC, -EIO, 0, true);
+	assert_int_equal(log_fixture_try_open(&f->log), -EIO);
+	assert_int_equal(log_fixture_segments(&f->log), segments);
+	fault_ops_clear(&f->faults);
+	log_fixture_open(&f->log);
+	assert_true(f->log.findings[FINDING_SEGMENT_PRUNED] > 0);
+}
+
 static void on_damage(void *owner, const struct finding *finding)
 {
 	if (finding_severity(finding->kind) == FINDING_DAMAGE)
@@ -458,6 +481,7 @@ int main(void)
 		FAULT_TEST(a_roll_that_can_not_be_synced_poisons),
 		FAULT_TEST(a_segment_removed_while_a_view_opens_is_no_error),
 		FAULT_TEST(a_segment_removed_while_it_is_verified_is_no_damage),
+		FAULT_TEST(recovery_removes_nothing_before_the_note_is_synced),
 		FAULT_TEST(whatever_fails_nothing_acknowledged_is_lost),
 	};
 	return cmocka_run_group_tests_name("event_log_faults", tests, NULL, NULL);
