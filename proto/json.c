@@ -204,12 +204,15 @@ static ALWAYS_INLINE bool tape_add(
 	return true;
 }
 
-static bool key_is(const uint8_t *quoted, const uint8_t *end, const char *name)
+static ALWAYS_INLINE bool key_is(const uint8_t *quoted, const uint8_t *end, const char *name)
 {
 	enum { LONGEST_NAME = 5, LONGEST_QUOTED = 2 + LONGEST_NAME * 6 };
 	uint8_t text[LONGEST_QUOTED];
 	size_t len = (size_t)(end - quoted), name_len = strlen(name);
-	if (len > LONGEST_QUOTED)
+	/* Spelled with escapes it is longer. */
+	if (len <= name_len + 2)
+		return len == name_len + 2 && memcmp(quoted + 1, name, name_len) == 0;
+	if (len > LONGEST_QUOTED || memchr(quoted, '\\', len) == NULL)
 		return false;
 	return json_unescape(quoted, len, text) == name_len && memcmp(text, name, name_len) == 0;
 }
