@@ -6,16 +6,19 @@ sent, so that every batch pays for the disk. Peers get the same events in the sa
 round: Redis (appendfsync everysec, pipelines of 64; always, pipelines of the batch), JetStream
 (file store, 4,096 in flight), SQLite (WAL, FULL, one transaction a batch).
 """
-import contextlib
+import time
 
 import corpus
 import peers
 
 IN_FLIGHT = 4096
 REDIS_PIPELINE = 64
+TIME_S = 40  # in which as many rounds are made as fit
+MODES = ("interval", "os")
 FREE_BATCHES = (512, 64, 8, 1)
 DURABLE_BATCHES = (1, 8, 64, 512)
-DURABLE_EVENTS = {1: 300, 8: 2000, 64: 12000, 512: 60000}
+DURABLE_S = 0.3  # about, of one run; as many batches as the disk syncs in that time
+DURABLE_BATCHES_RUN = (30, 1500)  # at least and at most
 
 
 def rate(result):
@@ -36,6 +39,12 @@ class Bench:
         self.found = peers.available()
         self.name, _ = corpus.write_repeated(self.corpus, len(corpus.lines()[1]))
         self.count = 0
+        self.durable_count = {}
+        self.shared = {"redis": [], "jetstream": []}
+        cases = [(mode, batch) for mode in MODES for batch in FREE_BATCHES]
+        cases += [("durable", batch) for batch in DURABLE_BATCHES]
+        names = ("ours", "redis", "sqlite", "limit")
+        self.results = {case: {name: [] for name in names} for case in cases}
 
     def fresh(self):
         self.count += 1
@@ -76,49 +85,76 @@ class Bench:
         row = {"case": case, "value": rate(ours), "unit": "events/s",
                "ratio": {name: rate(ours) / rate(theirs) for name, theirs in chosen.items()},
                "peers": {name: rate(theirs) for name, theirs in chosen.items()},
-               "batch": batch, "in_flight": in_flight, "corpus": self.name}
+               "rounds": len(results["ours"]), "batch": batch, "in_flight": in_flight,
+               "corpus": self.name}
         for quantile in ("p50_us", "p99_us"):
             row["ack_" + quantile] = ours[quantile]
         return row
 
-    def free_running(self, durabilities):
-        """Rows of the modes that acknowledge before the disk does."""
-        shared = {"redis": [], "jetstream": []}
-        ours = {(mode, batch): [] for mode in durabilities for batch in FREE_BATCHES}
-        limits = {key: [] for key in ours}
-        for _ in range(self.runs):
-            for mode, batch in ours:
-                events = self.events if batch >= 64 else self.events // 4
-                result = self.eventlogd(mode, events, batch, IN_FLIGHT // batch)
-                ours[mode, batch].append(result)
-                if batch == FREE_BATCHES[0]:
-                    limits[mode, batch].append(self.limit(result, batch, False))
-            if "redis" in self.found:
-                shared["redis"].append(self.redis("everysec", self.events, REDIS_PIPELINE))
-            if "jetstream" in self.found:
-                shared["jetstream"].append(self.jetstream(self.events // 2))
-        for (mode, batch), results in ours.items():
-            case = mode if batch == FREE_BATCHES[0] else f"{mode}, batches of {batch}"
-            yield self.row(case, batch, IN_FLIGHT // batch,
-                           {"ours": results, **shared, "limit": limits[mode, batch]})
+    def round_of(self, mode, batch, results):
+        """One run of a mode that acknowledges before the disk does, and of its limit."""
+        is_first = batch == FREE_BATCHES[0]
+        ours = self.eventlogd(mode, self.events if is_first else self.events // 4, batch,
+                              IN_FLIGHT // batch)
+        results["ours"].append(ours)
+        if is_first:
+            results["limit"].append(self.limit(ours, batch, False))
 
-    def durable(self, batch):
-        results = {"ours": [], "redis": [], "sqlite": [], "limit": []}
-        events = DURABLE_EVENTS[batch]
-        for _ in range(self.runs):
-            ours = self.eventlogd("durable", events, batch, 1)
-            results["ours"].append(ours)
-            results["limit"].append(self.limit(ours, batch, True))
-            if "redis" in self.found:
-                results["redis"].append(self.redis("always", events, batch))
-            if "sqlite" in self.found:
-                results["sqlite"].append(self.sqlite(events, batch))
-        return self.row(f"durable, batches of {batch}", batch, 1, results)
+    def peers_round(self):
+        if "redis" in self.found:
+            self.shared["redis"].append(self.redis("everysec", self.events, REDIS_PIPELINE))
+        if "jetstream" in self.found:
+            self.shared["jetstream"].append(self.jetstream(self.events // 2))
+
+    def durable_events(self, batch):
+        """As many as the disk syncs in a while; the same number in every round."""
+        if batch not in self.durable_count:
+            probe = peers.load("disk_limit", "append", self.directory, 20 * 200 * batch,
+                               200 * batch, 1)
+            least, most = DURABLE_BATCHES_RUN
+            count = max(least, min(most, int(DURABLE_S * 1e6 / probe["p50_us"])))
+            self.durable_count[batch] = batch * count
+        return self.durable_count[batch]
+
+    def durable_round(self, batch, results):
+        events = self.durable_events(batch)
+        ours = self.eventlogd("durable", events, batch, 1)
+        results["ours"].append(ours)
+        results["limit"].append(self.limit(ours, batch, True))
+        if "redis" in self.found:
+            results["redis"].append(self.redis("always", events, batch))
+        if "sqlite" in self.found:
+            results["sqlite"].append(self.sqlite(events, batch))
+
+    def one_round(self):
+        for mode, batch in self.results:
+            if mode == "durable":
+                self.durable_round(batch, self.results[mode, batch])
+            else:
+                self.round_of(mode, batch, self.results[mode, batch])
+            if (mode, batch) == (MODES[0], FREE_BATCHES[0]):
+                self.peers_round()
+
+    def rounds(self):
+        """As many as were asked for and fit into the time, at least one."""
+        began = time.monotonic()
+        for number in range(self.runs):
+            self.one_round()
+            taken = time.monotonic() - began
+            if taken + taken / (number + 1) > TIME_S:
+                break
+
+    def rows(self):
+        for (mode, batch), results in self.results.items():
+            is_plain = mode != "durable" and batch == FREE_BATCHES[0]
+            in_flight = 1 if mode == "durable" else IN_FLIGHT // batch
+            theirs = {} if mode == "durable" else self.shared
+            yield self.row(mode if is_plain else f"{mode}, batches of {batch}", batch, in_flight,
+                           {**results, **theirs})
 
 
 def run(arguments):
-    with contextlib.ExitStack() as stack:
-        bench = Bench(arguments, stack.enter_context(peers.scratch()))
-        yield from bench.free_running(("interval", "os"))
-        for batch in DURABLE_BATCHES:
-            yield bench.durable(batch)
+    with peers.scratch() as directory:
+        bench = Bench(arguments, directory)
+        bench.rounds()
+        yield from bench.rows()
