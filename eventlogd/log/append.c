@@ -7,6 +7,7 @@
 #include "eventlogd/log/footer.h"
 #include "eventlogd/log/note.h"
 #include "proto/base/clock.h"
+#include "proto/base/crc32c.h"
 #include "proto/record.h"
 
 #define STAGED_BYTES_DEFAULT (UINT64_C(64) << 20)
@@ -399,6 +400,7 @@ static enum event_log_result write_batches(struct event_log *log, size_t count, 
 		return on_write_error(log, r, len);
 	}
 	log->counters.writes += len != 0;
+	log->active->digest = crc32c_extend(log->active->digest, bytes, len);
 	for (size_t i = 0; i < count; i++) {
 		apply_batch(log, stage_peek(&log->stage, 0));
 		stage_pop(&log->stage);
@@ -478,6 +480,7 @@ int log_append_note(struct event_log *log, struct record *note)
 	int r = file_write(log->ops, log->active_fd, bytes, size, log->active->data_end, NULL);
 	if (r != 0)
 		return (int)on_write_error(log, r, size);
+	log->active->digest = crc32c_extend(log->active->digest, bytes, size);
 	log->active->data_end += size;
 	log->written.bytes += size;
 	log->counters.writes++;

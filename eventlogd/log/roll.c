@@ -48,6 +48,8 @@ static int prepare_next(struct event_log *log, struct roll *roll, uint64_t wall_
 		r = segment_index_new(&index);
 	if (r == 0)
 		r = segment_new_take(&log->next, log->ops, log->directory_fd, header, index);
+	if (r == 0)
+		log->next->has_digest = true;
 	free(header);
 	return r;
 }

@@ -13,7 +13,7 @@
 int seal_prepare(struct seal *seal, const struct segment *segment, struct worker_table *table,
 	uint32_t flags, const uint8_t log_id[LOG_ID_BYTES])
 {
-	*seal = (struct seal){.file_bytes = segment->file_bytes};
+	*seal = (struct seal){.file_bytes = segment->file_bytes, .has_digest = segment->has_digest};
 	seal->trailer = (struct segment_trailer){
 		.base = segment->base,
 		.first_seq = segment->count == 0 ? 0 : segment->trailer.first_seq,
@@ -22,6 +22,7 @@ int seal_prepare(struct seal *seal, const struct segment *segment, struct worker
 		.last_time_ns = segment->last_time_ns,
 		.count = segment->count,
 		.data_end = segment->data_end,
+		.digest = segment->digest,
 		.flags = flags,
 		.salt = segment->salt,
 		.features = segment->features,
@@ -38,7 +39,7 @@ void seal_free(struct seal *seal)
 	buf_free(&seal->bytes);
 }
 
-/* Of what the file gives back, which the scrub compares later. */
+/* Of what the file gives back, where it was not kept while the records were written. */
 static int digest_data(struct seal *seal, const struct file_ops *ops, int fd)
 {
 	enum { CHUNK_BYTES = 256 * 1024 };
@@ -82,7 +83,7 @@ static int write_part(
 
 int seal_write(struct seal *seal, const struct file_ops *ops, int fd)
 {
-	int r = digest_data(seal, ops, fd);
+	int r = seal->has_digest ? 0 : digest_data(seal, ops, fd);
 	if (r != 0)
 		return r == -ENOMEM ? SEAL_NO_ROOM : r;
 	size_t body_bytes = seal->bytes.len - SEGMENT_TRAILER_BYTES;

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "eventlogd/log/segment.h"
@@ -19,6 +20,7 @@ struct seal {
 	struct buf bytes; /* body and trailer, for the end of the file */
 	uint64_t file_bytes;
 	uint64_t allocated_bytes; /* set by seal_write() */
+	bool has_digest;
 };
 
 /* 0, -ENOMEM, or -ENOSPC when the footer would not fit behind the data. */

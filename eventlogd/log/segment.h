@@ -34,6 +34,9 @@ struct segment {
 	uint64_t data_end; /* behind the last record that counts */
 	uint64_t last_seq; /* of the last record that counts; base - 1: none */
 	uint64_t count, last_time_ns;
+	/* CRC-32C of the data so far, where append.c keeps it: a segment that began with a roll. */
+	uint32_t digest;
+	bool has_digest;
 	bool is_sealed; /* `trailer` is valid */
 	struct segment_trailer trailer;
 	uint32_t sections_checked, sections_bad; /* bits by section kind */
