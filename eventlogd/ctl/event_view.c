@@ -1,5 +1,6 @@
 #include "eventlogd/ctl/event_view.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,14 +159,22 @@ int event_view_format_gap(const struct event_view *view, uint64_t first, uint64_
 		out, "-- gap: sequences %" PRIu64 " to %" PRIu64 ": %s\n", first, last, reason);
 }
 
+static void note_broken(struct event_view *view)
+{
+	view->is_broken = true;
+	/* Whoever closes a pipe has seen enough. */
+	if (errno != EPIPE)
+		fprintf(stderr, "eventlogctl: standard output: %s\n", strerror(errno));
+}
+
 void event_view_write(struct event_view *view, const void *bytes, size_t len)
 {
 	if (!view->is_broken && fwrite(bytes, 1, len, stdout) != len)
-		view->is_broken = true;
+		note_broken(view);
 }
 
 void event_view_flush(struct event_view *view)
 {
 	if (!view->is_broken && fflush(stdout) != 0)
-		view->is_broken = true;
+		note_broken(view);
 }

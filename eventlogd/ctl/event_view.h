@@ -36,6 +36,6 @@ _must_check_ int event_view_format(
 _must_check_ int event_view_format_gap(const struct event_view *view, uint64_t first, uint64_t last,
 	const char *reason, struct buf *out);
 
-/* Writes to stdout. A failure (a closed pipe) is remembered in is_broken. */
+/* Writes to stdout. A failure is told, but for a closed pipe, and remembered in is_broken. */
 void event_view_write(struct event_view *view, const void *bytes, size_t len);
 void event_view_flush(struct event_view *view);

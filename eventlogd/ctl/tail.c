@@ -246,7 +246,7 @@ static void tail_on_records(struct tail *tail, const struct message *message)
 		bytes += size;
 		len -= size;
 	}
-	if (tail->is_caught_up)
+	if (tail->is_caught_up || tail->view.is_broken)
 		tail_flush(tail);
 }
 
@@ -472,6 +472,8 @@ static int run(const struct verb *verb, int argc, char **argv)
 	if (options.show_cursor)
 		show_cursor(&tail);
 	event_view_flush(&tail.view);
+	if (tail.view.is_broken)
+		tail.result = EXIT_FAILED;
 	event_view_free(&tail.view);
 	last_lines_free(&tail.last_lines);
 	buf_free(&tail.frames);

@@ -205,6 +205,15 @@ def test_closed_pipe_ends_it(server):
     assert process.wait(DEADLINE_S) == 1
 
 
+@pytest.mark.parametrize("arguments", [["tail"], ["tail", "--from", "oldest", "--follow"]])
+def test_output_that_cannot_be_written_is_a_failure(server, arguments):
+    with open("/dev/full", "wb") as full:
+        process = server.ctl_start(*arguments, stdout=full)
+        _, stderr = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1
+    assert b"standard output: No space left" in stderr
+
+
 def test_cat_shows_the_same_from_the_directory(server):
     live = objects(server.ctl("tail", "--json", "--from", "oldest"))
     assert objects(server.ctl("cat", "--json", server.log_dir)) == live
