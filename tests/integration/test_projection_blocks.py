@@ -165,6 +165,20 @@ def test_a_reader_that_begins_at_a_snapshot_gets_what_the_others_get(client):
     assert b"def" not in whole
 
 
+def test_pieces_of_a_command_are_one_text(client):
+    def piece(text):
+        return planted.encode({"event": "command", "data": {"id": "c", "content": text}})
+
+    result = planted.encode({"event": "tool_result", "data": {"id": "c", "output": "ok"}})
+    snapshot = planted.encode({"event": "snapshot", "data": {"in_flight": {"commands": [
+        {"id": "c", "content": "$ env\nTOKEN=abcd"}]}}})
+    answers = one(client, piece("$ env\nTOK"), piece("EN=abcd"), snapshot, piece("efgh12\n"), result,
+                  piece("efgh12\n"))
+    shown = [json.loads(answers[i][0])["data"]["content"] for i in (0, 1, 3, 5)]
+    assert shown == ["$ env\nTOK", "EN=", "[redacted]\n", "efgh12\n"]
+    assert b"abcd" not in answers[2][0]
+
+
 def test_many_open_blocks_give_up_the_one_that_has_been_open_longest(client):
     def args(key, text):
         return planted.encode(

@@ -13,7 +13,8 @@ ALL_SETS = ["aws", "github", "gitlab", "slack", "google", "openai", "anthropic",
 
 # Kinds that stream a text in pieces: delta -> (member with the text, done).
 BLOCKS = {"text_delta": ("text", "text_done"), "thinking_delta": ("text", "thinking_done"),
-          "tool_call_args_delta": ("json", "tool_call_done")}
+          "tool_call_args_delta": ("json", "tool_call_done"),
+          "command": ("content", "tool_result")}
 
 POLICY = json.dumps({
     "version": 1,
@@ -23,7 +24,9 @@ POLICY = json.dumps({
         {"delta": "thinking_delta", "text": "data.text", "done": "thinking_done"},
         {"delta": "tool_call_args_delta", "text": "data.json", "key": "data.id",
          "done": "tool_call_done", "snapshot": "snapshot",
-         "in_flight": "data.in_flight.blocks.*[kind=tool_call].args"}],
+         "in_flight": "data.in_flight.blocks.*[kind=tool_call].args"},
+        {"delta": "command", "text": "data.content", "key": "data.id", "done": "tool_result",
+         "snapshot": "snapshot", "in_flight": "data.in_flight.commands.*.content"}],
     "roles": {
         "operator": {"observe": [{"runtime": "*", "worker": "*"}], "events": {"allow": ["*"]}},
         "viewer": {"observe": [{"runtime": "*", "worker": "*"}], "events": {"allow": ["*"]},
