@@ -153,6 +153,22 @@ static bool keep_tails(struct secret_text *text, const struct secret_findings *f
 	return is_recent;
 }
 
+/* Keeps little memory for what is little, however long the piece was. */
+static int keep_from(struct buf *held, size_t begin)
+{
+	enum { KEEP_BYTES = 16 * 1024 };
+	buf_consume(held, begin);
+	if (held->allocated <= KEEP_BYTES)
+		return 0;
+	struct buf small = {0};
+	int r = buf_append(&small, held->data, held->len);
+	if (r < 0)
+		return r;
+	buf_free(held);
+	*held = small;
+	return 0;
+}
+
 int secret_text_take(struct secret_text *text, const struct secret_search *search,
 	const uint8_t *piece, size_t len, struct buf *out, bool *is_recent)
 {
@@ -175,8 +191,7 @@ int secret_text_take(struct secret_text *text, const struct secret_search *searc
 		return r;
 	*is_recent = keep_tails(text, search->findings, begin, piece_at) && begin >= piece_at &&
 		     covered <= begin;
-	buf_consume(&text->held, begin);
 	text->sent = end - begin;
 	text->masked_to = covered > begin ? covered - begin : 0;
-	return 0;
+	return keep_from(&text->held, begin);
 }

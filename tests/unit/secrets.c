@@ -321,6 +321,24 @@ static void nothing_is_held_before_a_secret_can_have_begun(void **state)
 	secret_text_free(&text);
 }
 
+static void a_long_piece_leaves_little_behind(void **state)
+{
+	struct fixture *f = *state;
+	enum { LONG = 1024 * 1024, LITTLE = 64 * 1024 };
+	struct secret_text text = {0};
+	char *piece = malloc(LONG);
+	assert_non_null(piece);
+	memset(piece, ' ', LONG);
+	memcpy(piece + LONG - 8, "AKIAIOSF", 8);
+	f->out.len = 0;
+	take(f, &text, piece, LONG);
+	assert_int_equal(f->out.len, LONG - 4);
+	assert_int_equal(text.held.len, 8);
+	assert_true(text.held.allocated <= LITTLE);
+	secret_text_free(&text);
+	free(piece);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +348,7 @@ int main(void)
 		cmocka_unit_test(random_texts_are_masked_alike_however_they_are_cut),
 		cmocka_unit_test(what_stays_undecided_is_masked_after_the_bound),
 		cmocka_unit_test(nothing_is_held_before_a_secret_can_have_begun),
+		cmocka_unit_test(a_long_piece_leaves_little_behind),
 	};
 	return cmocka_run_group_tests(tests, open_fixture, close_fixture);
 }
