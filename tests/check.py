@@ -33,7 +33,7 @@ def not_heavy(_name, labels):
 
 
 def without_processes(name, labels):
-    return not_heavy(name, labels) and not labels & {"integration"}
+    return not_heavy(name, labels) and not labels & {"integration", "slow"}
 
 
 def with_threads(name, labels):
