@@ -347,10 +347,9 @@ const char *ws_request_cookie(const struct ws_request *request, const char *name
 		at += strspn(at, " \t;");
 		size_t pair_len = strcspn(at, ";");
 		if (pair_len > name_len && memcmp(at, name, name_len) == 0 && at[name_len] == '=') {
-			if (found != NULL)
-				return NULL; /* twice: which of them is meant? */
+			/* Twice: which of them is meant? */
+			found_len = found == NULL ? pair_len - name_len - 1 : 0;
 			found = at + name_len + 1;
-			found_len = pair_len - name_len - 1;
 		}
 		at += pair_len;
 	}

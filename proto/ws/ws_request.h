@@ -55,7 +55,7 @@ const char *ws_request_bearer(const struct ws_request *request);
 /* Whether an Authorization header is there that is not a well-formed Bearer one. */
 bool ws_request_has_other_authorization(const struct ws_request *request);
 
-/* The value of a cookie with its length, or NULL. */
+/* The value of a cookie with its length (0 when it stands twice), or NULL. */
 const char *ws_request_cookie(const struct ws_request *request, const char *name, size_t *len);
 
 /*
