@@ -13,14 +13,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend-relay/identity.h"
 #include "proto/base/yaml_config.h"
-#include "proto/ids.h"
 
 enum {
 	TOKEN_TEXT_BYTES = 43, /* of ours; without the NUL */
 	TOKEN_TEXT_MAX = 512,  /* a longer one is wrong, whatever it holds */
-	TOKEN_HASH_BYTES = 32,
-	TOKEN_SUBJECT_BYTES_MAX = 255,
+	TOKEN_HASH_BYTES = IDENTITY_HASH_BYTES,
+	TOKEN_SUBJECT_BYTES_MAX = IDENTITY_SUBJECT_BYTES_MAX,
 	TOKENS_MAX = 16384,
 };
 
