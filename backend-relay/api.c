@@ -7,6 +7,7 @@
 #include "backend-relay/authorization.h"
 #include "backend-relay/refusal.h"
 #include "backend-relay/source_failure.h"
+#include "proto/base/clock.h"
 #include "proto/json.h"
 #include "proto/ws/ws_get.h"
 
@@ -25,8 +26,10 @@ struct api_request {
 	struct waiting_exchange waiting;
 	struct relay *relay;
 	enum api_route route;
-	struct id role, worker_id;
-	char subject[TOKEN_SUBJECT_BYTES_MAX + 1]; /* empty: anonymous */
+	struct id worker_id;
+	struct identity identity;
+	uint64_t not_found_ns; /* monotonic; not before that it hears of nothing there */
+	struct deferral refusal;
 	const struct runtime *runtime;
 	struct authorization *authorization;
 	struct ws_get *get;
@@ -47,6 +50,7 @@ struct api_request {
 static void api_free(struct api_request *request)
 {
 	authorization_cancel(request->authorization);
+	deferral_cancel(&request->relay->deferrals, &request->refusal);
 	if (request->get != NULL) {
 		ws_get_cancel(request->get); /* the struct waits for its on_done */
 		request->waiting.exchange = NULL;
@@ -59,23 +63,37 @@ static void api_free(struct api_request *request)
 	free(request);
 }
 
-static void note_refusal(const struct api_request *request, const struct ws_exchange *exchange,
-	enum diagnostic diagnostic)
+static void note_refusal(const struct api_request *request, enum diagnostic diagnostic)
 {
 	const struct audit_subject subject = {
-		.peer = ws_exchange_peer_text(exchange),
-		.subject = request->subject,
-		.role = request->role.text,
+		.peer = request->identity.peer,
+		.subject = request->identity.subject,
+		.role = request->identity.role.text,
 		.runtime_id = request->runtime != NULL ? request->runtime->id.text : NULL,
 		.worker_id = request->worker_id.text,
 	};
 	relay_note_refusal(request->relay, &subject, diagnostic);
 }
 
+static void api_refuse(struct api_request *request, enum diagnostic diagnostic);
+
+static void api_on_refusal_due(struct deferral *refusal)
+{
+	api_refuse((struct api_request *)((char *)refusal - offsetof(struct api_request, refusal)),
+		DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND);
+}
+
+/* What is hidden takes as long as what is not there; see client.c. */
 static void api_refuse(struct api_request *request, enum diagnostic diagnostic)
 {
 	struct ws_exchange *exchange = request->waiting.exchange;
-	note_refusal(request, exchange, diagnostic);
+	if (diagnostic == DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND &&
+		request->not_found_ns > clock_monotonic_ns()) {
+		deferral_start(&request->relay->deferrals, &request->refusal, request->not_found_ns,
+			api_on_refusal_due);
+		return;
+	}
+	note_refusal(request, diagnostic);
 	ws_exchange_set_owner(exchange, NULL);
 	api_free(request);
 	refusal_answer(exchange, diagnostic);
@@ -181,8 +199,9 @@ static void ask_next(struct api_request *request)
 	const struct runtime *runtime = is_runtimes ? &relay->registry.runtimes[request->next]
 						    : request->runtime;
 	const char *worker_id = is_runtimes ? NULL : request->workers[request->next].text;
-	if (authorization_open(&request->authorization, relay->projector, request->role.text,
-		    runtime->id.text, worker_id, "observe", api_on_verdict, request) < 0)
+	if (authorization_open(&request->authorization, relay->projector,
+		    request->identity.role.text, runtime->id.text, worker_id, "observe",
+		    api_on_verdict, request) < 0)
 		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
 }
 
@@ -353,7 +372,7 @@ static void api_start(struct api_request *request, const struct ws_request *head
 	}
 	if (r == 0)
 		r = authorization_open(&request->authorization, request->relay->projector,
-			request->role.text, request->runtime->id.text,
+			request->identity.role.text, request->runtime->id.text,
 			is_worker ? request->worker_id.text : NULL, "observe", api_on_first_verdict,
 			request);
 	if (r < 0)
@@ -395,28 +414,27 @@ static bool has_room(const struct relay *relay)
 }
 
 void api_on_exchange(struct relay *relay, struct ws_exchange *exchange,
-	enum credential_result credential, const struct token_entry *subject)
+	enum authenticator_result result, const struct identity *identity)
 {
 	const struct ws_request *head = ws_exchange_request(exchange);
-	struct api_request found = {.relay = relay};
+	struct api_request found = {
+		.relay = relay, .identity = *identity, .not_found_ns = relay_not_found_ns(relay)};
 	enum diagnostic refusal;
 	if (!find_route(relay, head, &found, &refusal)) {
 		ws_exchange_refuse(exchange, 404, NULL, "no such route");
 		return;
 	}
-	if (credential == CREDENTIAL_WRONG)
-		refusal = DIAGNOSTIC_BACKEND_UNAUTHORIZED;
-	else if (refusal == DIAGNOSTIC_COUNT && !has_room(relay))
+	if (result != AUTHENTICATOR_ACCEPTED)
+		refusal = authenticator_refusal(result);
+	else if (!has_room(relay))
 		refusal = DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS;
-	const char *role = subject != NULL ? subject->role.text : CREDENTIAL_ANONYMOUS_ROLE;
-	id_set(&found.role, role, strlen(role));
-	snprintf(found.subject, sizeof(found.subject), "%s",
-		subject != NULL ? subject->subject : "");
-	struct api_request *request = refusal == DIAGNOSTIC_COUNT ? malloc(sizeof(*request)) : NULL;
+	bool goes_on = refusal == DIAGNOSTIC_COUNT ||
+		       refusal == DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND;
+	struct api_request *request = goes_on ? malloc(sizeof(*request)) : NULL;
 	if (request == NULL) {
-		if (refusal == DIAGNOSTIC_COUNT)
+		if (goes_on)
 			refusal = DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS;
-		note_refusal(&found, exchange, refusal);
+		note_refusal(&found, refusal);
 		refusal_answer(exchange, refusal);
 		return;
 	}
@@ -424,7 +442,10 @@ void api_on_exchange(struct relay *relay, struct ws_exchange *exchange,
 	request->waiting = (struct waiting_exchange){exchange, api_on_exchange_gone};
 	ws_exchange_set_owner(exchange, &request->waiting);
 	TAILQ_INSERT_TAIL(&relay->api_requests, request, link);
-	api_start(request, head);
+	if (refusal == DIAGNOSTIC_COUNT)
+		api_start(request, head);
+	else
+		api_refuse(request, refusal);
 }
 
 void api_close(struct relay *relay)

@@ -16,12 +16,11 @@
  */
 #pragma once
 
-#include "backend-relay/credential.h"
 #include "backend-relay/relay.h"
 
 /* Takes the exchange. */
 void api_on_exchange(struct relay *relay, struct ws_exchange *exchange,
-	enum credential_result credential, const struct token_entry *subject);
+	enum authenticator_result result, const struct identity *identity);
 
 /* Drops what is under way; the last of it ends from the loop. */
 void api_close(struct relay *relay);

@@ -1,12 +1,10 @@
 #include "backend-relay/client.h"
 
 #include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend-relay/catch_up.h"
-#include "backend-relay/credential.h"
 #include "backend-relay/outlet.h"
 #include "backend-relay/refusal.h"
 #include "proto/base/clock.h"
@@ -15,6 +13,7 @@
 
 enum client_state {
 	CLIENT_OPENING, /* not admitted: has heard nothing but perhaps the 101 */
+	CLIENT_REFUSED, /* the same; its refusal is known, and its time has not come */
 	CLIENT_OPEN,
 	CLIENT_ENDED, /* the close frame is on its way */
 };
@@ -23,15 +22,15 @@ struct client {
 	struct relay *relay;
 	enum client_state state;
 	const struct runtime *runtime;
-	struct id worker_id, role;
-	char *subject; /* NULL: anonymous */
-	uint8_t token_hash[TOKEN_HASH_BYTES];
-	char peer[WS_PEER_TEXT_BYTES];
+	struct id worker_id;
+	struct identity identity;
 	struct audit_session session; /* while open */
 
 	struct waiting_exchange waiting; /* while the request is not answered */
-	struct outlet outlet;            /* its peer is there after that */
-	enum diagnostic last_word;       /* to be said after the upgrade; DIAGNOSTIC_COUNT: none */
+	uint64_t not_found_ns;           /* monotonic; not before that it hears of nothing there */
+	struct deferral refusal;
+	struct outlet outlet;      /* its peer is there after that */
+	enum diagnostic last_word; /* to be said after the upgrade; DIAGNOSTIC_COUNT: none */
 
 	struct view *view;
 	struct catch_up *catch_up; /* NULL when live */
@@ -70,9 +69,9 @@ static void tell_caught_up(struct client *client)
 static struct audit_subject subject_of(const struct client *client)
 {
 	return (struct audit_subject){
-		.peer = client->peer,
-		.subject = client->subject,
-		.role = client->role.text,
+		.peer = client->identity.peer,
+		.subject = client->identity.subject,
+		.role = client->identity.role.text,
 		.runtime_id = client->runtime != NULL ? client->runtime->id.text : NULL,
 		.worker_id = client->worker_id.text,
 	};
@@ -82,7 +81,7 @@ static struct audit_subject subject_of(const struct client *client)
 static void note_end(const struct client *client, enum diagnostic diagnostic)
 {
 	const struct audit_subject subject = subject_of(client);
-	if (client->state == CLIENT_OPENING && diagnostic != DIAGNOSTIC_COUNT)
+	if (client->state <= CLIENT_REFUSED && diagnostic != DIAGNOSTIC_COUNT)
 		relay_note_refusal(client->relay, &subject, diagnostic);
 	if (client->state == CLIENT_OPEN)
 		audit_end(&client->session, &subject,
@@ -104,23 +103,50 @@ static void client_free(struct client *client)
 	struct relay *relay = client->relay;
 	note_end(client, DIAGNOSTIC_COUNT);
 	leave_feeds(client);
+	deferral_cancel(&client->relay->deferrals, &client->refusal);
 	TAILQ_REMOVE(&relay->clients, client, link);
-	free(client->subject);
 	free(client);
 	relay_client_gone(relay);
 }
 
 static void client_upgrade(struct client *client);
 
+static void client_end(struct client *client, enum diagnostic diagnostic, int64_t retry_after_ms);
+
+static void client_on_refusal_due(struct deferral *refusal)
+{
+	client_end((struct client *)((char *)refusal - offsetof(struct client, refusal)),
+		DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND, -1);
+}
+
+/*
+ * What is hidden is refused sooner than what the runtime has to be asked for: neither is told
+ * before the time that both can keep.
+ */
+static bool must_wait(const struct client *client, enum diagnostic diagnostic)
+{
+	return client->state == CLIENT_OPENING &&
+	       diagnostic == DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND &&
+	       client->not_found_ns > clock_monotonic_ns();
+}
+
 /* The client may be gone when this returns. */
 static void client_end(struct client *client, enum diagnostic diagnostic, int64_t retry_after_ms)
 {
 	if (client->state == CLIENT_ENDED)
 		return;
+	if (must_wait(client, diagnostic)) {
+		client->state = CLIENT_REFUSED;
+		leave_feeds(client);
+		deferral_start(&client->relay->deferrals, &client->refusal, client->not_found_ns,
+			client_on_refusal_due);
+		return;
+	}
 	note_end(client, diagnostic);
-	if (client->state == CLIENT_OPENING)
+	if (client->state != CLIENT_OPEN)
 		client->relay->counters.sessions_refused++;
 	client->state = CLIENT_ENDED;
+	deferral_cancel(&client->relay->deferrals, &client->refusal);
 	leave_feeds(client);
 	if (client->outlet.peer != NULL) {
 		outlet_end(&client->outlet, diagnostic, retry_after_ms);
@@ -146,17 +172,21 @@ void client_abandon(struct client *client)
 {
 	note_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY);
 	client->state = CLIENT_ENDED;
+	deferral_cancel(&client->relay->deferrals, &client->refusal);
 	leave_feeds(client);
 }
 
-void client_check_token(struct client *client)
+void client_check_identity(struct client *client)
 {
-	if (client->subject == NULL || client->state == CLIENT_ENDED)
-		return;
-	const struct token_entry *entry = token_table_find_hash(
-		&client->relay->tokens, client->token_hash);
-	if (entry == NULL || strcmp(entry->role.text, client->role.text) != 0)
+	if (client->state != CLIENT_ENDED &&
+		!authenticator_still_accepts(&client->relay->authenticator, &client->identity))
 		client_end(client, DIAGNOSTIC_BACKEND_SESSION_EXPIRED, -1);
+}
+
+static bool identity_is_over(const struct client *client)
+{
+	int64_t expires_s = client->identity.expires_s;
+	return expires_s != 0 && (int64_t)(clock_wall_ns() / NS_PER_S) >= expires_s;
 }
 
 /* ---- the peer ---- */
@@ -271,7 +301,7 @@ static bool client_catch_up(struct client *client)
 	catch_up_close(client->catch_up);
 	client->catch_up = NULL;
 	int r = catch_up_open(&client->catch_up, relay->projector, &relay->streams, client->runtime,
-		client->worker_id.text, client->role.text,
+		client->worker_id.text, client->identity.role.text,
 		client->has_position ? &client->position : NULL, relay->config.client_queue_bytes);
 	if (r < 0) {
 		client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, -1);
@@ -372,7 +402,7 @@ static bool client_begin(struct client *client)
 	}
 	if (client->view == NULL)
 		client->view = view_join(&client->relay->streams, client->runtime,
-			client->worker_id.text, client->role.text);
+			client->worker_id.text, client->identity.role.text);
 	if (client->view == NULL) {
 		client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, -1);
 		return false;
@@ -476,8 +506,8 @@ static void client_deliver(struct client *client)
 /* Looks at everything that concerns this client and does what follows. */
 static void client_run(struct client *client)
 {
-	if (client->state == CLIENT_ENDED || client->reader.feed == NULL ||
-		!client_heed_feed(client))
+	if (client->state == CLIENT_ENDED || client->state == CLIENT_REFUSED ||
+		client->reader.feed == NULL || !client_heed_feed(client))
 		return;
 	if (client->state == CLIENT_OPENING &&
 		(client->catch_up == NULL || client->catch_up->is_connected)) {
@@ -511,6 +541,10 @@ void client_tick(struct client *client, uint64_t now_ns)
 	/* The live upstream may have come since: nothing in a quiet stream would say so. */
 	if (client->catch_up != NULL)
 		feed_wake(client->catch_up->feed);
+	if (client->state != CLIENT_ENDED && identity_is_over(client)) {
+		client_end(client, DIAGNOSTIC_BACKEND_SESSION_EXPIRED, -1);
+		return;
+	}
 	if (client->state != CLIENT_OPEN)
 		return;
 	if (peer_is_stalled(client, now_ns)) {
@@ -567,21 +601,12 @@ static struct client *client_new(struct relay *relay, const struct client_reques
 	if (client == NULL)
 		return NULL;
 	client->relay = relay;
+	client->not_found_ns = relay_not_found_ns(relay);
 	client->last_word = client->upstream_trouble = DIAGNOSTIC_COUNT;
 	client->runtime = request->runtime;
 	client->reader.on_ready = client_on_feed_ready;
 	client->lifetime_end_ns = lifetime_end(relay, clock_monotonic_ns());
-	const char *role = CREDENTIAL_ANONYMOUS_ROLE;
-	if (request->subject != NULL) {
-		role = request->subject->role.text;
-		memcpy(client->token_hash, request->subject->hash, TOKEN_HASH_BYTES);
-		client->subject = strdup(request->subject->subject);
-	}
-	if (request->subject != NULL && client->subject == NULL) {
-		free(client);
-		return NULL;
-	}
-	id_set(&client->role, role, strlen(role));
+	client->identity = *request->identity;
 	if (request->worker_id != NULL)
 		id_set(&client->worker_id, request->worker_id, strlen(request->worker_id));
 	client->outlet = (struct outlet){
@@ -604,24 +629,25 @@ void client_open(
 		ws_exchange_refuse(exchange, 503, row->code, row->message);
 		return;
 	}
-	snprintf(client->peer, sizeof(client->peer), "%s", ws_exchange_peer_text(exchange));
 	client->waiting = (struct waiting_exchange){exchange, client_on_exchange_gone};
 	ws_exchange_set_owner(exchange, &client->waiting);
 	const struct ws_request *head = ws_exchange_request(exchange);
 	client->outlet.has_subprotocol = ws_request_asks_for(head, SUBPROTOCOL);
+	bool has_subprotocol = client->outlet.has_subprotocol;
 	if (request->refusal == DIAGNOSTIC_COUNT) {
 		read_cursor(client, head);
-		if (!client_catch_up(client))
-			return;
-	} else if (!client->outlet.has_subprotocol) {
+		if (client_catch_up(client) && has_subprotocol)
+			client_upgrade(client);
+	} else if (!has_subprotocol) {
 		client_end(client, request->refusal, -1);
-		return;
+	} else if (must_wait(client, request->refusal)) {
+		client_end(client, request->refusal, -1);
+		client_upgrade(client);
 	} else {
 		note_end(client, request->refusal);
 		client->state = CLIENT_ENDED;
 		client->last_word = request->refusal;
 		relay->counters.sessions_refused++;
-	}
-	if (client->outlet.has_subprotocol)
 		client_upgrade(client);
+	}
 }

@@ -21,13 +21,12 @@
 #include <stdint.h>
 
 #include "backend-relay/relay.h"
-#include "backend-relay/token_table.h"
 
 /* What a request for an observation asks for. */
 struct client_request {
-	const struct runtime *runtime;     /* NULL: no such runtime */
-	const char *worker_id;             /* NULL: not an id */
-	const struct token_entry *subject; /* NULL: anonymous */
+	const struct runtime *runtime; /* NULL: no such runtime */
+	const char *worker_id;         /* NULL: not an id */
+	const struct identity *identity;
 	enum diagnostic refusal; /* known before anything is asked; else DIAGNOSTIC_COUNT */
 };
 
@@ -45,7 +44,7 @@ void client_send_away(struct client *client, enum diagnostic diagnostic, int64_t
  */
 void client_abandon(struct client *client);
 
-/* The tokens were read again: ends the session unless its own is still good. */
-void client_check_token(struct client *client);
+/* Tokens and keys were read again: ends the session unless its own is still good. */
+void client_check_identity(struct client *client);
 
 struct client *client_next(struct client *client);

@@ -51,6 +51,72 @@ static int read_origins(
 		tree, node, error);
 }
 
+static int read_proxies(
+	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
+{
+	struct config *config = target;
+	char *texts[CONFIG_PROXIES_MAX];
+	size_t count = 0;
+	int r = read_texts(texts, &count, CONFIG_PROXIES_MAX, "trusted_proxies", tree, node, error);
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(texts[i], "unix") == 0)
+			config->trusts_unix_peers = true;
+		else if (network_parse(
+				 texts[i], &config->trusted_proxies[config->trusted_proxy_count]))
+			config->trusted_proxy_count++;
+		else if (r == 0)
+			r = yaml_fail(error, tree,
+				node->type == YAML_SEQUENCE_NODE ? yaml_item(tree, node, i) : node,
+				"\"trusted_proxies\" needs addresses, networks or \"unix\"");
+		free(texts[i]);
+	}
+	return r;
+}
+
+static const char *const jwt_algorithms[] = {"HS256", "RS256", "ES256", NULL};
+
+#define JWT_TEXT(key, need) \
+	{ \
+		.name = #key, .type = CONFIG_STRING, .offset = offsetof(struct config_jwt, key), \
+		.required = need \
+	}
+
+static const struct config_key jwt_keys[] = {
+	{.name = "algorithm",
+		.type = CONFIG_ENUM,
+		.offset = offsetof(struct config_jwt, algorithm),
+		.required = true,
+		.words = jwt_algorithms},
+	JWT_TEXT(issuer, true),
+	JWT_TEXT(audience, true),
+	JWT_TEXT(key_file, false),
+	JWT_TEXT(jwks_file, false),
+	JWT_TEXT(subject_claim, false),
+	JWT_TEXT(role_claim, false),
+	{.name = "leeway",
+		.type = CONFIG_DURATION_MS,
+		.offset = offsetof(struct config_jwt, leeway_ms),
+		.max = 600000},
+	{0},
+};
+
+static int read_jwt(
+	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
+{
+	struct config_jwt *jwt = &((struct config *)target)->jwt;
+	int r = config_read_mapping(jwt_keys, jwt, tree, node, error);
+	if (r < 0)
+		return r;
+	if ((jwt->key_file != NULL) == (jwt->jwks_file != NULL))
+		return yaml_fail(
+			error, tree, node, "\"jwt\" needs either \"key_file\" or \"jwks_file\"");
+	if (jwt->subject_claim == NULL)
+		jwt->subject_claim = strdup("sub");
+	if (jwt->role_claim == NULL)
+		jwt->role_claim = strdup("role");
+	return jwt->subject_claim != NULL && jwt->role_claim != NULL ? 0 : -ENOMEM;
+}
+
 #define TEXT(key, need) \
 	{ \
 		.name = #key, .type = CONFIG_STRING, .offset = offsetof(struct config, key), \
@@ -73,6 +139,8 @@ static const struct config_key keys[] = {
 	{.name = "origins", .type = CONFIG_CUSTOM, .read = read_origins},
 	TEXT(cookie, false),
 	TEXT(ca_file, false),
+	{.name = "jwt", .type = CONFIG_CUSTOM, .read = read_jwt},
+	{.name = "trusted_proxies", .type = CONFIG_CUSTOM, .read = read_proxies},
 	NUMBER(max_clients, UINT, max_clients, 1, CLIENTS_MAX),
 	NUMBER(max_upstreams, UINT, max_upstreams, 1, 100000),
 	NUMBER(stream_ring_bytes, BYTES, stream_ring_bytes, 64 * 1024, 1024ull * MIB),
@@ -87,6 +155,9 @@ static const struct config_key keys[] = {
 	NUMBER(bookmark_interval, DURATION_MS, bookmark_ms, 100, 30000),
 	NUMBER(stall_timeout, DURATION_MS, stall_ms, 100, 3600000),
 	NUMBER(drain_time, DURATION_MS, drain_ms, 0, 60000),
+	NUMBER(failed_attempts, UINT, failed_attempts, 1, 10000),
+	NUMBER(failed_attempt_interval, DURATION_MS, failed_attempt_interval_ms, 1, 3600000),
+	NUMBER(not_found_time, DURATION_MS, not_found_ms, 0, 10000),
 	{0},
 };
 
@@ -105,6 +176,10 @@ static const struct config defaults = {
 	.bookmark_ms = 25000,
 	.stall_ms = 120000,
 	.drain_ms = 5000,
+	.failed_attempts = 20,
+	.failed_attempt_interval_ms = 3000,
+	.not_found_ms = 250,
+	.jwt = {.leeway_ms = 30000},
 };
 
 int config_read(struct config *config, const char *path, struct yaml_error *error)
@@ -119,6 +194,7 @@ int config_read(struct config *config, const char *path, struct yaml_error *erro
 void config_free(struct config *config)
 {
 	config_free_strings(keys, config);
+	config_free_strings(jwt_keys, &config->jwt);
 	for (size_t i = 0; i < config->cursor_key_count; i++)
 		free(config->cursor_keys[i]);
 	for (size_t i = 0; i < config->origin_count; i++)

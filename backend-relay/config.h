@@ -11,9 +11,19 @@
 #include <stdint.h>
 
 #include "backend-relay/client_cursor.h"
+#include "backend-relay/network.h"
 #include "proto/base/yaml_config.h"
 
-enum { CONFIG_ORIGINS_MAX = 64 };
+enum { CONFIG_ORIGINS_MAX = 64, CONFIG_PROXIES_MAX = 64 };
+
+/* How JWTs are checked; issuer NULL: none is right. */
+struct config_jwt {
+	int algorithm; /* enum jwt_algorithm */
+	char *issuer, *audience;
+	char *key_file, *jwks_file; /* exactly one of them */
+	char *subject_claim, *role_claim;
+	uint64_t leeway_ms;
+};
 
 struct config {
 	char *listen;            /* HOST:PORT or unix:/path; unused when "client" is inherited */
@@ -28,6 +38,10 @@ struct config {
 	size_t origin_count;
 	char *cookie;  /* name of the cookie that may carry a token; NULL: none */
 	char *ca_file; /* PEM trusted for wss:// instead of the system's store; NULL */
+	struct config_jwt jwt;
+	struct network trusted_proxies[CONFIG_PROXIES_MAX]; /* whose `Forwarded` is believed */
+	size_t trusted_proxy_count;
+	bool trusts_unix_peers;
 
 	uint64_t max_clients;
 	uint64_t max_upstreams;          /* connections to runtimes at once */
@@ -41,6 +55,8 @@ struct config {
 	uint64_t session_lifetime_ms; /* 0: no limit */
 	uint64_t bookmark_ms, stall_ms;
 	uint64_t drain_ms; /* over which clients are sent away when stopping */
+	uint64_t failed_attempts, failed_attempt_interval_ms; /* attempts.h */
+	uint64_t not_found_ms; /* "not found" takes at least this long */
 };
 
 /* Defaults, then the file. 0; -EINVAL or another -errno with `error`. */

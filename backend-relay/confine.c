@@ -1,5 +1,6 @@
 #include "backend-relay/confine.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -8,7 +9,6 @@
 #include <sys/socket.h>
 
 #include "proto/base/daemon_confine.h"
-#include "proto/base/journal.h"
 
 static const struct sandbox_call connection_calls[] = {
 	{.name = "accept4", .reason = "clients"},
@@ -82,10 +82,10 @@ static void directory_of(const char *file, char out[PATH_MAX])
 		snprintf(out, PATH_MAX, "%.*s", slash == file ? 1 : (int)(slash - file), file);
 }
 
-int confine(const char *tokens_file)
+int confine(const char *const files[], size_t count)
 {
-	struct sandbox_path paths[ARRAY_SIZE(read_paths) + 1];
-	char tokens_directory[PATH_MAX];
+	struct sandbox_path paths[ARRAY_SIZE(read_paths) + CONFINE_FILES_MAX];
+	char directories[CONFINE_FILES_MAX][PATH_MAX];
 	memcpy(paths, read_paths, sizeof(read_paths));
 	struct sandbox sandbox = {
 		.group = own_groups,
@@ -97,9 +97,10 @@ int confine(const char *tokens_file)
 		.path_count = ARRAY_SIZE(read_paths),
 		.may_connect_tcp = true,
 	};
-	if (tokens_file != NULL) {
-		directory_of(tokens_file, tokens_directory);
-		paths[sandbox.path_count++] = (struct sandbox_path){tokens_directory, SANDBOX_READ};
+	assert(count <= CONFINE_FILES_MAX);
+	for (size_t i = 0; i < count; i++) {
+		directory_of(files[i], directories[i]);
+		paths[sandbox.path_count++] = (struct sandbox_path){directories[i], SANDBOX_READ};
 	}
 	return daemon_confine(&sandbox);
 }

@@ -7,10 +7,13 @@
  */
 #pragma once
 
+#include <stddef.h>
+
 #include "proto/base/attributes.h"
 
 /*
- * `tokens_file`: may be read again, NULL when there is none. 0, also where the kernel lacks a layer
- * (a warning then); or -errno, told to the journal.
+ * `files`: what a reload reads again (at most CONFINE_FILES_MAX). 0, also where the kernel lacks a
+ * layer (a warning then); or -errno, told to the journal.
  */
-_must_check_ int confine(const char *tokens_file);
+enum { CONFINE_FILES_MAX = 4 };
+_must_check_ int confine(const char *const files[], size_t count);

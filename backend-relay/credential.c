@@ -14,14 +14,10 @@ static bool origin_is_configured(const struct config *config, const char *origin
 	return false;
 }
 
-static enum credential_result look_up(const struct token_table *tokens, const char *token,
-	size_t len, const struct token_entry **out)
+static void take(struct credential *out, const char *text, size_t len)
 {
-	const struct token_entry *entry = token_table_find(tokens, token, len);
-	if (entry == NULL)
-		return CREDENTIAL_WRONG;
-	*out = entry;
-	return CREDENTIAL_ACCEPTED;
+	out->len = len <= sizeof(out->text) ? len : 0;
+	memcpy(out->text, text, out->len);
 }
 
 /* The one subprotocol that carries a token; *twice when there is another. */
@@ -32,44 +28,46 @@ static const char *find_bearer_subprotocol(const struct ws_request *request, boo
 	for (size_t i = 0; (name = ws_request_subprotocol(request, i)) != NULL; i++) {
 		if (strncmp(name, BEARER_SUBPROTOCOL, strlen(BEARER_SUBPROTOCOL)) != 0)
 			continue;
-		*twice = found != NULL;
+		*twice |= found != NULL;
 		found = name + strlen(BEARER_SUBPROTOCOL);
 	}
 	return found;
 }
 
-static enum credential_result check_subprotocol(
-	const struct token_table *tokens, const char *encoded, const struct token_entry **out)
+static void take_encoded(struct credential *out, const char *encoded)
 {
-	char token[TOKEN_TEXT_MAX];
-	size_t len = 0;
-	if (sodium_base642bin((uint8_t *)token, sizeof(token), encoded, strlen(encoded), NULL, &len,
-		    NULL, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0)
-		return CREDENTIAL_WRONG;
-	enum credential_result result = look_up(tokens, token, len, out);
-	sodium_memzero(token, sizeof(token));
-	return result;
+	if (sodium_base642bin((uint8_t *)out->text, sizeof(out->text), encoded, strlen(encoded),
+		    NULL, &out->len, NULL, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0)
+		out->len = 0;
 }
 
-enum credential_result credential_check(const struct config *config,
-	const struct token_table *tokens, const struct ws_request *request,
-	const struct token_entry **out)
+enum credential_result credential_find(
+	const struct config *config, const struct ws_request *request, struct credential *out)
 {
 	const char *origin = ws_request_header(request, "origin");
+	bool twice;
+	size_t len;
+	out->len = 0;
 	if (origin != NULL && !origin_is_configured(config, origin))
 		return CREDENTIAL_ORIGIN_REFUSED;
 	const char *bearer = ws_request_bearer(request);
-	if (bearer != NULL)
-		return look_up(tokens, bearer, strlen(bearer), out);
+	if (bearer != NULL) {
+		take(out, bearer, strlen(bearer));
+		return CREDENTIAL_PRESENT;
+	}
 	if (ws_request_has_other_authorization(request))
-		return CREDENTIAL_WRONG;
-	bool twice;
+		return CREDENTIAL_PRESENT;
 	const char *encoded = find_bearer_subprotocol(request, &twice);
-	if (encoded != NULL)
-		return twice ? CREDENTIAL_WRONG : check_subprotocol(tokens, encoded, out);
-	size_t len;
-	const char *cookie = config->cookie != NULL && origin != NULL
-				     ? ws_request_cookie(request, config->cookie, &len)
-				     : NULL;
-	return cookie != NULL ? look_up(tokens, cookie, len, out) : CREDENTIAL_ANONYMOUS;
+	if (encoded != NULL) {
+		if (!twice)
+			take_encoded(out, encoded);
+		return CREDENTIAL_PRESENT;
+	}
+	if (config->cookie == NULL || origin == NULL)
+		return CREDENTIAL_ABSENT;
+	const char *cookie = ws_request_cookie(request, config->cookie, &len);
+	if (cookie == NULL)
+		return CREDENTIAL_ABSENT;
+	take(out, cookie, len);
+	return CREDENTIAL_PRESENT;
 }

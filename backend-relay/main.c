@@ -140,11 +140,12 @@ static void main_on_reload(struct daemon *daemon)
 
 static int enter_sandbox(const struct relay *relay)
 {
-	char tokens[PATH_MAX];
-	if (relay->config.tokens == NULL)
-		return confine(NULL);
-	int r = config_path(relay->config.tokens, relay->config_file, tokens, sizeof(tokens));
-	return r < 0 ? r : confine(tokens);
+	char paths[AUTHENTICATOR_FILES_MAX][4096];
+	const char *files[AUTHENTICATOR_FILES_MAX];
+	int count = authenticator_files(&relay->config, relay->config_file, paths);
+	for (int i = 0; i < count; i++)
+		files[i] = paths[i];
+	return count < 0 ? count : confine(files, (size_t)count);
 }
 
 static int open_and_run(struct relay *relay, struct daemon *daemon)

@@ -4,6 +4,7 @@ unsigned int refusal_http_status(enum diagnostic diagnostic)
 {
 	switch (diagnostic) {
 	case DIAGNOSTIC_BACKEND_UNAUTHORIZED:
+	case DIAGNOSTIC_BACKEND_SESSION_EXPIRED:
 		return 401;
 	case DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND:
 		return 404;

@@ -53,17 +53,6 @@ static int load_keys(struct relay *relay, struct yaml_error *error)
 	return r;
 }
 
-static int load_tokens(
-	const struct relay *relay, struct token_table *tokens, struct yaml_error *error)
-{
-	char path[PATH_MAX];
-	*tokens = (struct token_table){0};
-	if (relay->config.tokens == NULL)
-		return 0;
-	int r = config_path(relay->config.tokens, relay->config_file, path, sizeof(path));
-	return r < 0 ? r : token_table_load(tokens, path, error);
-}
-
 int relay_load(struct relay *relay, const char *config_file, struct yaml_error *error)
 {
 	char path[PATH_MAX];
@@ -75,40 +64,46 @@ int relay_load(struct relay *relay, const char *config_file, struct yaml_error *
 	if (r == 0)
 		r = registry_load(&relay->registry, path, error);
 	if (r == 0)
-		r = load_tokens(relay, &relay->tokens, error);
+		r = authenticator_load(&relay->authenticator, &relay->config, config_file, error);
 	return r == 0 ? load_keys(relay, error) : r;
 }
 
 void relay_reload(struct relay *relay)
 {
-	struct token_table tokens;
 	struct yaml_error error;
-	if (load_tokens(relay, &tokens, &error) < 0) {
+	if (authenticator_reload(&relay->authenticator, &error) < 0) {
 		journal(LOG_ERR, "%s; going on with the tokens that are known", error.text);
 		return;
 	}
-	token_table_free(&relay->tokens);
-	relay->tokens = tokens;
-	journal(LOG_NOTICE, "%zu tokens read", tokens.count);
+	journal(LOG_NOTICE, "%zu tokens read, %zu keys", relay->authenticator.tokens.count,
+		relay->authenticator.jwt.keys.count);
 	struct client *client, *next;
 	for (client = TAILQ_FIRST(&relay->clients); client != NULL; client = next) {
 		next = client_next(client);
-		client_check_token(client);
+		client_check_identity(client);
 	}
 }
 
 /* ---- requests ---- */
 
+uint64_t relay_not_found_ns(const struct relay *relay)
+{
+	/* The jitter hides what is left of a difference in how much there was to do. */
+	uint64_t least_ns = relay->config.not_found_ms * NS_PER_MS;
+	return clock_monotonic_ns() + least_ns +
+	       (((uint64_t)randombytes_random() * (least_ns / 4)) >> 32);
+}
+
 static const char observe_route[] = "/api/runtimes/{}/workers/{}/events/ws";
 
 /* A refusal that is known before anybody is asked; DIAGNOSTIC_COUNT: none. */
-static enum diagnostic judge(const struct relay *relay, enum credential_result credential,
+static enum diagnostic judge(const struct relay *relay, enum authenticator_result result,
 	const struct client_request *request)
 {
 	if (relay->stopping)
 		return DIAGNOSTIC_BACKEND_GOING_AWAY;
-	if (credential == CREDENTIAL_WRONG)
-		return DIAGNOSTIC_BACKEND_UNAUTHORIZED;
+	if (result != AUTHENTICATOR_ACCEPTED)
+		return authenticator_refusal(result);
 	if (relay->client_count >= relay->config.max_clients)
 		return DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS;
 	if (request->runtime == NULL || request->worker_id == NULL)
@@ -124,20 +119,20 @@ void relay_note_refusal(
 }
 
 static void observe(struct relay *relay, struct ws_exchange *exchange,
-	enum credential_result credential, const struct token_entry *subject,
+	enum authenticator_result result, const struct identity *identity,
 	const struct ws_segment segments[2])
 {
 	struct client_request request = {
 		.runtime = registry_find(&relay->registry, segments[0].text),
 		.worker_id = id_is_valid(segments[1].text, segments[1].len) ? segments[1].text
 									    : NULL,
-		.subject = subject,
+		.identity = identity,
 	};
 	if (!ws_request_is_upgrade(ws_exchange_request(exchange))) {
 		ws_exchange_refuse(exchange, 426, NULL, "this is a WebSocket");
 		return;
 	}
-	request.refusal = judge(relay, credential, &request);
+	request.refusal = judge(relay, result, &request);
 	client_open(relay, exchange, &request);
 }
 
@@ -145,24 +140,24 @@ static void relay_on_exchange(struct ws_server *server, struct ws_exchange *exch
 {
 	struct relay *relay = ws_server_owner(server);
 	const struct ws_request *head = ws_exchange_request(exchange);
-	const struct token_entry *subject = NULL;
-	enum credential_result credential = credential_check(
-		&relay->config, &relay->tokens, head, &subject);
-	if (credential == CREDENTIAL_ORIGIN_REFUSED) {
-		const struct audit_subject unknown = {.peer = ws_exchange_peer_text(exchange)};
+	struct identity identity;
+	enum authenticator_result result = authenticator_check(
+		&relay->authenticator, exchange, &identity);
+	if (result == AUTHENTICATOR_ORIGIN_REFUSED) {
+		const struct audit_subject unknown = {.peer = identity.peer};
 		relay_note_refusal(relay, &unknown, DIAGNOSTIC_BACKEND_UNAUTHORIZED);
 		ws_exchange_refuse(exchange, 403,
 			diagnostic_row(DIAGNOSTIC_BACKEND_UNAUTHORIZED)->code,
 			"this origin is not allowed");
 		return;
 	}
-	if (credential == CREDENTIAL_WRONG)
-		relay->counters.unauthorized++;
+	relay->counters.unauthorized += result == AUTHENTICATOR_WRONG;
+	relay->counters.too_often += result == AUTHENTICATOR_TOO_OFTEN;
 	struct ws_segment segments[2];
 	if (ws_request_matches(head, observe_route, segments, ARRAY_SIZE(segments)))
-		observe(relay, exchange, credential, subject, segments);
+		observe(relay, exchange, result, &identity, segments);
 	else
-		api_on_exchange(relay, exchange, credential, subject);
+		api_on_exchange(relay, exchange, result, &identity);
 }
 
 static void relay_on_gone(struct ws_server *server, struct ws_exchange *exchange)
@@ -281,6 +276,7 @@ int relay_open(struct relay *relay, struct daemon *daemon, int client_fd, int st
 	audit_init(&relay->audit);
 	TAILQ_INIT(&relay->clients);
 	TAILQ_INIT(&relay->api_requests);
+	deferrals_open(&relay->deferrals, &daemon->loop);
 	int r = wakeups_open(&relay->wakeups, &daemon->loop);
 	if (r < 0)
 		return r;
@@ -341,6 +337,7 @@ void relay_close(struct relay *relay)
 	if (relay->status_server != NULL)
 		ws_server_close(relay->status_server);
 	projector_close(relay->projector);
+	deferrals_close(&relay->deferrals);
 	if (relay->tick.data != NULL)
 		uv_close((uv_handle_t *)&relay->tick, NULL);
 	if (relay->wakeups.idle.data != NULL)
@@ -353,7 +350,7 @@ void relay_free(struct relay *relay)
 {
 	ws_context_free(relay->context);
 	registry_free(&relay->registry);
-	token_table_free(&relay->tokens);
+	authenticator_free(&relay->authenticator);
 	config_free(&relay->config);
 	sodium_memzero(&relay->cursor_keys, sizeof(relay->cursor_keys));
 	sodium_memzero(&relay->event_id_key, sizeof(relay->event_id_key));

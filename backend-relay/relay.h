@@ -10,14 +10,15 @@
 #include <sys/queue.h>
 
 #include "backend-relay/audit.h"
+#include "backend-relay/authenticator.h"
 #include "backend-relay/client_cursor.h"
 #include "backend-relay/config.h"
+#include "backend-relay/deferral.h"
 #include "backend-relay/event_id.h"
 #include "backend-relay/projector.h"
 #include "backend-relay/registry.h"
 #include "backend-relay/source.h"
 #include "backend-relay/stream.h"
-#include "backend-relay/token_table.h"
 #include "backend-relay/wakeup.h"
 #include "proto/base/daemon.h"
 #include "proto/base/journal.h"
@@ -37,7 +38,7 @@ struct relay_counters {
 	uint64_t sessions, sessions_refused, sessions_ended;
 	uint64_t events_delivered, bytes_delivered;
 	uint64_t lagging, stalled, joins;
-	uint64_t unauthorized;
+	uint64_t unauthorized, too_often;
 };
 
 struct relay {
@@ -45,11 +46,12 @@ struct relay {
 	const char *config_file;
 	struct config config;
 	struct registry registry;
-	struct token_table tokens;
+	struct authenticator authenticator;
 	struct client_cursor_keys cursor_keys;
 	struct event_id_key event_id_key;
 
 	struct wakeups wakeups;
+	struct deferrals deferrals;
 	struct ws_context *context;
 	struct sources sources;
 	struct streams streams;
@@ -73,7 +75,7 @@ _must_check_ int relay_load(struct relay *relay, const char *config_file, struct
 _must_check_ int relay_open(
 	struct relay *relay, struct daemon *daemon, int client_fd, int status_fd);
 
-/* SIGHUP: reads the tokens again; a file with a mistake changes nothing. */
+/* SIGHUP: reads tokens and keys again; a file with a mistake changes nothing. */
 void relay_reload(struct relay *relay);
 /* SIGTERM: sends every client away; daemon_quit() when the last one has gone. */
 void relay_stop(struct relay *relay);
@@ -86,6 +88,11 @@ void relay_free(struct relay *relay);
 /* A request or session of this subject is refused: for the audit. */
 void relay_note_refusal(
 	struct relay *relay, const struct audit_subject *subject, enum diagnostic diagnostic);
+
+/* Before this time nobody hears that something is not there: monotonic, for a request that came
+ * now.
+ */
+uint64_t relay_not_found_ns(const struct relay *relay);
 
 /* A client has freed itself. */
 void relay_client_gone(struct relay *relay);

@@ -27,6 +27,8 @@ static int write_metrics(struct buf *out, const struct relay *relay)
 			own->sessions_refused},
 		{"unauthorized_total", "counter", "Requests with a wrong credential",
 			own->unauthorized},
+		{"too_often_total", "counter", "Requests of peers with too many wrong credentials",
+			own->too_often},
 		{"connections_total", "counter", "Connections accepted", server->accepted},
 		{"heads_refused_total", "counter", "Requests whose head was refused",
 			server->heads_refused},

@@ -1,0 +1,168 @@
+"""backend-relay: peers that guess, proxies that speak for others, and what is hidden."""
+
+import statistics
+import subprocess
+import time
+
+import pytest
+
+import ws
+from fake_runtime import wait_until
+from journal import audit_of_stderr
+from relay import Relay, Stage
+
+FEW = {"failed_attempts": 3, "failed_attempt_interval": "1h"}
+PROXY = {"trusted_proxies": ["127.0.0.0/8"]}
+
+
+def get(stage, token=None, forwarded=None, path="/api/runtimes"):
+    headers = {} if forwarded is None else {"Forwarded": forwarded}
+    return stage.relay.get(path, role=None, token=token, headers=headers)[:2]
+
+
+TOO_OFTEN = (503, "backend.too_many_connections")
+WRONG = (401, "backend.unauthorized")
+
+
+def test_a_peer_that_guesses_is_no_longer_listened_to(bin_dir):
+    with Stage(bin_dir, FEW) as stage:
+        stage.fill("w", 2)
+        good = stage.relay.tokens["operator"]
+        with stage.relay.observe("w") as client:
+            client.until_caught_up()
+            assert get(stage, good) == (200, None)
+            assert [get(stage, "wrong") for _ in range(5)] == [WRONG] * 3 + [TOO_OFTEN] * 2
+            # Not told whether it would have been right; without one it comes in as before.
+            assert get(stage, good) == TOO_OFTEN
+            assert get(stage) == (200, None)
+            with stage.relay.observe("w", token="wrong") as other:
+                assert other.diagnostic()["code"] == "backend.too_many_connections"
+                assert other.closed()[0] == 1013
+            with pytest.raises(ws.Refused) as error:
+                stage.relay.observe("w", plain=True)
+            assert (error.value.status, error.value.code) == TOO_OFTEN
+            stage.runtime.append("w", b'{"event":"more"}')
+            client.events(1)  # whoever is in stays in
+        assert stage.relay.metric("unauthorized_total") == 3
+        assert stage.relay.metric("too_often_total") == 5
+
+
+def test_a_bucket_fills_again(bin_dir):
+    with Stage(bin_dir, {"failed_attempts": 2, "failed_attempt_interval": "300ms"}) as stage:
+        good = stage.relay.tokens["operator"]
+        assert [get(stage, "wrong") for _ in range(2)] == [WRONG] * 2
+        wait_until(lambda: get(stage, good) == (200, None), "the next attempt")
+        assert get(stage, "wrong") == WRONG
+
+
+def test_a_proxy_speaks_for_its_clients_and_nobody_else_does(bin_dir):
+    with Stage(bin_dir, {**FEW, **PROXY}) as stage:
+        bad, other = "for=203.0.113.9", 'for="[2001:db8:1:2::3]:4711";proto=https'
+        assert [get(stage, "wrong", bad) for _ in range(4)] == [WRONG] * 3 + [TOO_OFTEN]
+        assert get(stage, "wrong", other) == WRONG
+        # What a client puts in front itself, or a proxy behind it that we trust, changes nothing.
+        for header in (f"for=198.51.100.1, {bad}", f"for=unknown,{bad}", f"{bad}, for=127.0.0.2",
+                       f"{bad};by=x, for=\"127.0.0.2:80\""):
+            assert get(stage, "wrong", header) == TOO_OFTEN, header
+        # The same site of IPv6.
+        assert [get(stage, "wrong", "for=\"[2001:db8:1:2::4]\"") for _ in range(3)] == \
+            [WRONG, WRONG, TOO_OFTEN]
+        # What can't be read is the proxy's own.
+        for header in ("for=203.0.113.9,", "nonsense", "for=unknown"):
+            assert get(stage, "wrong", header) == WRONG, header
+        assert get(stage, "wrong") == TOO_OFTEN
+        peers = {r["PEER"] for r in audit_of_stderr(stage.relay.output())}
+        assert peers == {"203.0.113.9", "2001:db8:1:2::3", "2001:db8:1:2::4", "127.0.0.1"}
+
+
+def test_without_a_trusted_proxy_nobody_is_believed(bin_dir):
+    with Stage(bin_dir, {**FEW, "trusted_proxies": ["10.0.0.0/8", "::1", "unix"]}) as stage:
+        answers = [get(stage, "wrong", f"for=203.0.113.{i}") for i in range(4)]
+        assert answers == [WRONG] * 3 + [TOO_OFTEN]
+        assert {r["PEER"] for r in audit_of_stderr(stage.relay.output())} == {"127.0.0.1"}
+
+
+def seconds_until_refused(stage, worker_id, plain, role="viewer"):
+    begin = time.monotonic()
+    try:
+        with stage.relay.observe(worker_id, role, plain=plain) as client:
+            client.diagnostic()
+            taken = time.monotonic() - begin
+            client.closed()
+            heard = (client.raw, client.close_code, client.close_reason)
+    except ws.Refused as refused:
+        taken = time.monotonic() - begin
+        headers = {k: v for k, v in refused.headers.items() if k != "Date"}
+        heard = (refused.status, headers)
+    return taken, heard
+
+
+@pytest.mark.parametrize("way", ["in-stream", "plain", "list", "runtime"])
+def test_what_is_hidden_takes_as_long_as_what_is_not_there(bin_dir, way):
+    """The runtime has to be asked for one of them, and takes its time."""
+    with Stage(bin_dir, {"not_found_time": "120ms"}) as stage:
+        stage.fill("private-1", 2)
+        times, heard = {"private-1": [], "nobody": []}, []
+        for _ in range(12):
+            for worker_id, taken in times.items():
+                if way == "list":
+                    begin = time.monotonic()
+                    answer = stage.relay.get(f"/api/runtimes/r0/workers/{worker_id}", "viewer")
+                    taken.append(time.monotonic() - begin)
+                elif way == "runtime":  # there is none, and none for this role
+                    begin = time.monotonic()
+                    runtime = "r0" if worker_id == "nobody" else "r9"
+                    answer = stage.relay.get(f"/api/runtimes/{runtime}/workers/nobody", "viewer")
+                    taken.append(time.monotonic() - begin)
+                else:
+                    seconds, answer = seconds_until_refused(stage, worker_id, way == "plain")
+                    taken.append(seconds)
+                heard.append(answer)
+        assert all(answer == heard[0] for answer in heard)
+        hidden, missing = (sorted(t) for t in times.values())
+        assert min(hidden) >= 0.12 and min(missing) >= 0.12
+        apart = abs(statistics.median(hidden) - statistics.median(missing))
+        print(f"{way}: medians {statistics.median(hidden):.4f} {statistics.median(missing):.4f}")
+        assert apart < 0.03, (hidden, missing)
+        # The jitter covers both alike: neither lies all on one side of the other.
+        assert hidden[0] < missing[-1] and missing[0] < hidden[-1]
+        assert stage.runtime.upgrades("private-1") == []
+
+
+def test_a_client_that_leaves_or_is_sent_away_while_its_refusal_waits(bin_dir):
+    with Stage(bin_dir, {"not_found_time": "10s"}) as stage:
+        with stage.relay.observe("private-1", "viewer") as client:
+            client.send("x")
+            assert client.diagnostic()["code"] == "backend.observation_only"
+        with stage.relay.observe("private-1", "viewer"):
+            pass
+        wait_until(lambda: stage.relay.metric("clients") == 0, "the end of both")
+        with stage.relay.observe("nobody", "viewer") as client:
+            stage.relay.write_tokens(stage.relay.entries[:1])
+            stage.relay.reload()
+            assert client.diagnostic()["code"] == "backend.session_expired"
+        with stage.relay.observe("private-1") as client:
+            stage.relay.stop()
+            assert client.diagnostic()["code"] == "backend.going_away"
+
+
+@pytest.mark.parametrize("name", ["*", "w*", "%3f", "private-%3F", "%2a", "w%2f..", "[w]"])
+def test_names_with_globs_in_them_are_names_of_nothing(bin_dir, name):
+    with Stage(bin_dir, {"not_found_time": "0s"}) as stage:
+        stage.fill("w", 2)
+        for path in (f"/api/runtimes/r0/workers/{name}", f"/api/runtimes/{name}/workers/w",
+                     f"/api/runtimes/{name}/workers"):
+            assert get(stage, stage.relay.tokens["operator"], path=path)[0] == 404, path
+        with stage.relay.observe(name) as client:
+            assert client.diagnostic()["code"] == "backend.worker_not_found"
+        assert stage.projection.opened == [] and stage.projection.authorized == []
+
+
+def test_configuration_of_proxies_with_mistakes(bin_dir, tmp_path):
+    for value in ("localhost", "10.0.0.0/33", "10.0.0.1/8", "::/129", "1.2.3", "", "10.0.0.0/",
+                  "10.0.0.0/0x8", "10.0.0.0/-1", ["10.0.0.1", "*"]):
+        relay = Relay(bin_dir, tmp_path / "p.sock", [], {"trusted_proxies": value}, tmp_path)
+        result = subprocess.run([relay.program, "--config", relay.dir / "backend-relay.yaml"],
+                                capture_output=True, text=True, timeout=20, check=False)
+        assert result.returncode == 2 and "trusted_proxies" in result.stderr, (value, result)
+        assert "backend-relay.yaml:" in result.stderr
