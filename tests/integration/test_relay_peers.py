@@ -1,5 +1,6 @@
 """backend-relay: peers that guess, proxies that speak for others, and what is hidden."""
 
+import http.client
 import statistics
 import subprocess
 import time
@@ -80,6 +81,27 @@ def test_without_a_trusted_proxy_nobody_is_believed(bin_dir):
         answers = [get(stage, "wrong", f"for=203.0.113.{i}") for i in range(4)]
         assert answers == [WRONG] * 3 + [TOO_OFTEN]
         assert {r["PEER"] for r in audit_of_stderr(stage.relay.output())} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "Authorization", "Cookie"])
+def test_a_field_that_decides_stands_once(bin_dir, name):
+    with Stage(bin_dir, PROXY) as stage:
+        connection = http.client.HTTPConnection("127.0.0.1", stage.relay.port, timeout=20)
+        connection.putrequest("GET", "/api/runtimes")
+        for i in (1, 2):
+            connection.putheader(name, f"for=192.0.2.{i}")
+        connection.endheaders()
+        assert connection.getresponse().status == 400
+        connection.close()
+
+
+def test_a_cookie_that_stands_twice_is_a_wrong_one(bin_dir):
+    with Stage(bin_dir) as stage:
+        good = f"sightline={stage.relay.tokens['operator']}"
+        for cookie, status in ((good, 200), (f"{good}; {good}", 401), ("sightline=", 401),
+                               ("other=x", 200)):
+            headers = {"Cookie": cookie, "Origin": "https://console.example"}
+            assert stage.relay.get("/api/runtimes", role=None, headers=headers)[0] == status
 
 
 def seconds_until_refused(stage, worker_id, plain, role="viewer"):
