@@ -18,46 +18,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "projection/secret_findings.h"
 #include "projection/secret_machine.h"
 #include "projection/secret_pattern.h"
 #include "proto/base/attributes.h"
 
 enum { SECRET_PENDING_MAX = 4096 };
 
-struct secret_span {
-	size_t run;        /* where the pattern begins */
-	size_t start, end; /* the secret */
-};
-
-/* A run that the end of the text cuts off. */
-struct secret_run {
-	uint16_t machine, state;
-	bool accepted;
-	bool inside;  /* the secret has begun, at `start` */
-	size_t run;   /* where the pattern begins */
-	size_t start; /* where the secret begins */
-};
-
 struct secret_matcher;
 
 /* For these sets. 0 or -errno. */
 _must_check_ int secret_matcher_new(struct secret_matcher **out, secret_sets sets);
 void secret_matcher_free(struct secret_matcher *matcher); /* accepts NULL */
-
-/* What a search found; its allocations are used again. Zero-initialise it. */
-struct secret_findings {
-	struct secret_span *span; /* by start */
-	size_t span_count, span_allocated;
-	struct secret_run *run;
-	size_t run_count, run_allocated;
-};
-
-void secret_findings_reset(struct secret_findings *findings, size_t keep);
-void secret_findings_free(struct secret_findings *findings);
-
-/* Adds a span; an empty one is none. 0 or -ENOMEM. */
-_must_check_ int secret_findings_add(
-	struct secret_findings *findings, const struct secret_span *span);
 
 /*
  * Finds what of `sets` is in the text. When it `goes_on`, `findings` also has the open runs;
