@@ -1,9 +1,11 @@
 #include "eventlogd/status.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "eventlogd/welcome.h"
 #include "proto/cursor.h"
+#include "proto/ids.h"
 
 /* Epochs told in the status, newest first: enough to name the recent part of a log by sequence. */
 enum { STATUS_EPOCHS_MAX = 32 };
@@ -157,6 +159,26 @@ int status_write(
 	write_numbers(&w, numbers, ARRAY_SIZE(numbers));
 	write_text(&w, "counters");
 	write_counters(&w, &server->counters);
+	return message_end(&w);
+}
+
+int forgotten_write(struct buf *out, uint64_t request_id, const char *worker, size_t len,
+	const struct log_forgotten *forgotten)
+{
+	struct id id;
+	if (!id_set(&id, worker, len))
+		return -EINVAL;
+	const struct number numbers[] = {
+		{"reserve_records", forgotten->reserve_count},
+		{"reserve_bytes", forgotten->reserve_bytes},
+	};
+	struct message_writer w;
+	message_begin(&w, out, MESSAGE_FORGET_REPLY);
+	write_u64(&w, request_id);
+	write_map(&w, ARRAY_SIZE(numbers) + 1);
+	write_text(&w, "worker_id");
+	write_text(&w, id.text);
+	write_numbers(&w, numbers, ARRAY_SIZE(numbers));
 	return message_end(&w);
 }
 

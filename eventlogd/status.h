@@ -18,3 +18,6 @@ _must_check_ int status_write(struct buf *out, const struct server *server, uint
  */
 _must_check_ int workers_write(struct buf *out, const struct server *server, uint64_t request_id,
 	const char *after, size_t after_len, uint64_t limit);
+/* FORGET_REPLY. */
+_must_check_ int forgotten_write(struct buf *out, uint64_t request_id, const char *worker,
+	size_t len, const struct log_forgotten *forgotten);

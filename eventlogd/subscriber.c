@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "eventlogd/log/reader.h"
 #include "eventlogd/status.h"
@@ -239,6 +240,33 @@ static void subscriber_on_workers(struct subscriber *subscriber, const struct me
 					    (const char *)after, after_len, limit));
 }
 
+/* The only request that changes something: for operators. */
+static void subscriber_on_forget(struct subscriber *subscriber, const struct message *message)
+{
+	struct server *server = subscriber->server;
+	uint64_t request_id;
+	const char *worker;
+	size_t len;
+	if (!field_u64(&message->field[0], &request_id) ||
+		!field_text(&message->field[1], &worker, &len, ID_BYTES_MAX) ||
+		!id_is_valid(worker, len)) {
+		subscriber_fail(subscriber, "FORGET needs a request id and a worker id");
+		return;
+	}
+	struct log_forgotten forgotten;
+	uid_t uid = subscriber->peer.uid;
+	struct buf *out = empty_scratch(subscriber);
+	if (uid != 0 && uid != geteuid())
+		subscriber_send(subscriber, write_refusal(out, request_id, "permission_denied",
+						    "only for root and eventlogd's user", NULL));
+	else if (!event_log_forget(server->log, worker, len, &forgotten))
+		subscriber_send(subscriber, write_refusal(out, request_id, "worker_not_found",
+						    "the log does not know this worker", NULL));
+	else
+		subscriber_send(
+			subscriber, forgotten_write(out, request_id, worker, len, &forgotten));
+}
+
 static void subscriber_on_hello(struct subscriber *subscriber, const struct message *message)
 {
 	uint64_t version;
@@ -275,6 +303,9 @@ static void subscriber_on_message(struct subscriber *subscriber, const struct me
 		break;
 	case MESSAGE_WORKERS:
 		subscriber_on_workers(subscriber, message);
+		break;
+	case MESSAGE_FORGET:
+		subscriber_on_forget(subscriber, message);
 		break;
 	default: /* ERROR: the table lets nothing else through */
 		subscriber_close(subscriber, "protocol_error", "closed after your ERROR");

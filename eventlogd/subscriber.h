@@ -1,10 +1,10 @@
 /*
  * Subscriber: one connection to tail.sock.
  *
- * Answers STATUS and WORKERS at any time, and carries at most one subscription. The log is read for
- * it only while its socket takes what was read: at most one piece of the log waits in memory, and
- * a reader that does not read costs itself only. A frame that breaks the protocol is answered by
- * ERROR and closes this connection only.
+ * Answers STATUS and WORKERS at any time, FORGET for operators, and carries at most one
+ * subscription. The log is read for it only while its socket takes what was read: at most one piece
+ * of the log waits in memory, and a reader that does not read costs itself only. A frame that
+ * breaks the protocol is answered by ERROR and closes this connection only.
  */
 #pragma once
 

@@ -15,8 +15,8 @@
 #include "eventlogd/ctl/verb.h"
 #include "proto/base/journal.h"
 
-static const struct verb *const verbs[] = {
-	&verb_publish, &verb_tail, &verb_cat, &verb_status, &verb_workers, &verb_verify};
+static const struct verb *const verbs[] = {&verb_publish, &verb_tail, &verb_cat, &verb_status,
+	&verb_workers, &verb_forget, &verb_verify};
 
 static void print_help(void)
 {

@@ -23,7 +23,8 @@ struct verb {
 	int (*run)(const struct verb *verb, int argc, char **argv); /* returns the exit code */
 };
 
-extern const struct verb verb_publish, verb_tail, verb_cat, verb_status, verb_workers, verb_verify;
+extern const struct verb verb_publish, verb_tail, verb_cat, verb_status, verb_workers, verb_forget,
+	verb_verify;
 
 /*
  * What every verb begins with: options into `target`, then at most `max_arguments` of the rest.

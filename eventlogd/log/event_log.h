@@ -174,6 +174,17 @@ struct log_worker {
 bool event_log_worker(
 	struct event_log *log, const char *worker, size_t len, struct log_worker *out);
 
+struct log_forgotten {
+	uint64_t reserve_count, reserve_bytes; /* what the keyframe reserve holds of it */
+};
+/*
+ * An operator says that this worker is finished: what the keyframe reserve holds of it goes with
+ * the next ticks, and nothing more of it is kept beyond the plain rule until it publishes again.
+ * False: the log does not know it.
+ */
+bool event_log_forget(
+	struct event_log *log, const char *worker, size_t len, struct log_forgotten *out);
+
 /* A producer's last number for a worker, staged ones included. False: none. */
 bool event_log_producer_seq(
 	struct event_log *log, const char *worker, size_t len, uint64_t producer, uint64_t *out);

@@ -18,9 +18,10 @@
 struct compacting {
 	enum { COMPACT_NONE, COMPACT_RUNS, COMPACT_MADE, COMPACT_FAILED, COMPACT_REPLACES } state;
 	struct compaction *compaction;
-	unsigned int failures;         /* one after the other */
-	uint64_t try_again_ns;         /* monotonic */
-	size_t garbage_positions;      /* compacted segments that are still to be looked through */
+	unsigned int failures;    /* one after the other */
+	uint64_t try_again_ns;    /* monotonic */
+	size_t garbage_positions; /* compacted segments that are still to be looked through */
+	unsigned int forgets_due;
 	bool goes_on;                  /* another step can follow before the next tick */
 	uint64_t now_ns, monotonic_ns; /* of the last tick */
 };
@@ -105,6 +106,8 @@ enum prune_step {
 };
 /* The oldest whole segment has to go: begins to keep what stays of it. */
 enum prune_step log_compact_oldest(struct event_log *log, uint64_t wall_ns);
+/* Writes the notes of event_log_forget(). False: not all of them could be written now. */
+bool log_forget_due(struct event_log *log, uint64_t wall_ns);
 /* Goes on with what runs, and with compacted segments that hold little any more. */
 enum prune_step log_compact_go_on(struct event_log *log, uint64_t wall_ns);
 /* What log_take_news() was told. */

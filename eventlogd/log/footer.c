@@ -8,6 +8,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/crc32c.h"
 
+enum { ROW_RELEASED = 1 };
 enum { ENTRY_BYTES = 8, DAMAGE_BYTES = 16, SECTION_ALIGNMENT = 8 };
 
 uint64_t footer_bytes(const struct segment_index *index, const struct worker_table *table,
@@ -39,6 +40,7 @@ static int append_row(struct buf *out, const struct worker *worker, const struct
 {
 	uint8_t row[WORKER_ROW_BYTES] = {0};
 	row[0] = worker->id_len;
+	row[1] = worker->is_released ? ROW_RELEASED : 0;
 	put_le16(row + 2, (uint16_t)worker->producer_count);
 	put_le32(row + 4, worker->owner_uid);
 	put_le64(row + 8, worker->newest_seq);
@@ -231,6 +233,7 @@ bool footer_row(const uint8_t *map, const struct segment_trailer *trailer, uint3
 	*out = (struct footer_row){
 		.id = (const char *)row + WORKER_ROW_BYTES,
 		.id_len = (uint8_t)id_len,
+		.is_released = (row[1] & ROW_RELEASED) != 0,
 		.owner_uid = get_le32(row + 4),
 		.producer_count = producer_count,
 		.newest_seq = get_le64(row + 8),
@@ -341,6 +344,7 @@ static int load_row(struct worker_table *table, const struct footer_row *row)
 		return r == -EINVAL ? -EBADMSG : r;
 	worker->newest_seq = row->newest_seq;
 	worker->newest_keyframe = row->newest_keyframe;
+	worker->is_released = row->is_released;
 	worker->highest_pruned = row->highest_pruned;
 	worker->retained_count = row->retained_count;
 	worker->retained_bytes = row->retained_bytes;

@@ -5,7 +5,7 @@
  *	SECTION_ENTRIES      { offset 4, sequence - base 4 }  every record, worker by worker
  *	SECTION_ROWS         worker rows, each a multiple of 8 bytes:
  *		0   1  length of the id              32  8  retained records
- *		1   1  zero                          40  8  retained bytes
+ *		1   1  bit 0: finished                       40  8  retained bytes
  *		2   2  number of producers           48  4  first entry in this segment
  *		4   4  owner uid                     52  4  number of entries in this segment
  *		8   8  newest sequence               56  4  newest keyframe here - base + 1, 0: none
@@ -47,6 +47,7 @@ uint64_t footer_bytes(const struct segment_index *index, const struct worker_tab
 struct footer_row {
 	const char *id;
 	uint8_t id_len;
+	bool is_released;
 	uint32_t owner_uid, producer_count;
 	uint64_t newest_seq, newest_keyframe, highest_pruned, retained_count, retained_bytes;
 	uint32_t first_entry, entry_count, keyframe;

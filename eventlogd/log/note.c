@@ -9,8 +9,10 @@
 
 enum { PRUNE_HEAD_BYTES = 20, PRUNE_COUNT_AT = 16, PRUNE_ROW_BYTES = 25 };
 
-static const char *const kind_names[] = {
-	[NOTE_MARK] = "mark", [NOTE_POSITION] = "position", [NOTE_PRUNE] = "prune"};
+static const char *const kind_names[] = {[NOTE_MARK] = "mark",
+	[NOTE_POSITION] = "position",
+	[NOTE_PRUNE] = "prune",
+	[NOTE_FORGET] = "forget"};
 
 enum note_kind note_kind(const struct record *record)
 {

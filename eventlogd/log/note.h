@@ -3,6 +3,7 @@
  *
  *	"mark"      nothing; its durable lag says what is on the disk, written when the log goes
  *idle "position"  worker, producer, producer_seq: a number that was taken and stored nothing
+ *	"forget"    worker: finished, nothing of it is kept beyond the plain rule
  *	"prune"     what retention is about to take away, written and synced before it does
  *
  * Payload of "prune": base of the oldest segment that stays 8, highest pruned sequence 8, rows 4,
@@ -21,7 +22,7 @@
 struct buf;
 struct worker_table;
 
-enum note_kind { NOTE_MARK, NOTE_POSITION, NOTE_PRUNE, NOTE_OTHER };
+enum note_kind { NOTE_MARK, NOTE_POSITION, NOTE_PRUNE, NOTE_FORGET, NOTE_OTHER };
 
 enum note_kind note_kind(const struct record *record);
 

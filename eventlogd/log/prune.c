@@ -204,6 +204,8 @@ void log_prune(struct event_log *log, uint64_t wall_ns)
 	if (log->stage.count != 0 || log->is_read_only || log->roll != NULL)
 		return;
 	log->compacting.goes_on = false;
+	if (!log_forget_due(log, wall_ns))
+		return;
 	prune_oldest_ones(log, wall_ns);
 	seal_what_is_old(log, log->compacting.now_ns, wall_ns);
 }

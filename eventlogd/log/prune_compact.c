@@ -356,6 +356,58 @@ enum prune_step log_compact_go_on(struct event_log *log, uint64_t wall_ns)
 	return compacting->garbage_positions != 0 ? PRUNE_STEP_DONE : PRUNE_STEP_PLAIN;
 }
 
+bool event_log_forget(
+	struct event_log *log, const char *worker, size_t len, struct log_forgotten *out)
+{
+	struct worker *row = worker_table_find(&log->view.table, worker, len);
+	if (row == NULL || row->newest_seq == 0)
+		return false;
+	*out = (struct log_forgotten){row->reserve_count, row->reserve_bytes};
+	row->is_released = true;
+	log->compacting.forgets_due += !row->forget_is_due;
+	row->forget_is_due = true;
+	return true;
+}
+
+/* One note that survives the worker's newer keyframes, one that gives up what is kept now. */
+static int note_forgotten(struct event_log *log, struct worker *worker, uint64_t wall_ns)
+{
+	struct record record = note_record(NOTE_FORGET, log->written.seq, wall_ns);
+	record.worker = worker->id.text;
+	record.worker_len = worker->id_len;
+	record.owner_uid = worker->owner_uid;
+	int r = worker->is_released ? log_append_note(log, &record) : 0;
+	if (r != 0 || worker->reserve_count == 0)
+		return r;
+	const struct plan plan = {.log = log};
+	_cleanup_buf_ struct buf note;
+	buf_init(&note, RECORD_BYTES_MAX);
+	r = note_prune_begin(&note, 0, 0);
+	if (r == 0)
+		r = add_victim(&note, worker, &plan);
+	if (r == 0)
+		r = log_note_losses(log, &note, wall_ns);
+	if (r == 0)
+		log->compacting.garbage_positions = catalog_compacted_count(&log->view);
+	return r;
+}
+
+bool log_forget_due(struct event_log *log, uint64_t wall_ns)
+{
+	struct worker *worker, *next;
+	if (log->compacting.forgets_due == 0)
+		return true;
+	map_for_each (log->view.table.workers, worker, next) {
+		if (!worker->forget_is_due)
+			continue;
+		if (note_forgotten(log, worker, wall_ns) != 0)
+			return false;
+		worker->forget_is_due = false;
+	}
+	log->compacting.forgets_due = 0;
+	return true;
+}
+
 void log_compaction_stop(struct event_log *log)
 {
 	if (log->compacting.compaction == NULL)

@@ -85,6 +85,12 @@ static int apply_to_table(struct log_view *view, const struct scan_item *item)
 	enum note_kind kind = record_is_internal(record) ? note_kind(record) : NOTE_OTHER;
 	if (kind == NOTE_PRUNE)
 		note_prune_apply(record, &view->table);
+	if (kind == NOTE_FORGET) {
+		struct worker *finished = worker_table_find(
+			&view->table, record->worker, record->worker_len);
+		if (finished != NULL)
+			finished->is_released = true;
+	}
 	if (record_is_internal(record) && kind != NOTE_POSITION)
 		return 0;
 	struct worker *worker;

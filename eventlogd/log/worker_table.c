@@ -219,6 +219,7 @@ void worker_apply_record(
 	struct worker *worker, const struct record *record, size_t size, uint64_t visible_seq)
 {
 	worker->newest_seq = record->sequence;
+	worker->is_released = false;
 	worker->retained_count++;
 	worker->retained_bytes += size;
 	if (record_is_keyframe(record)) {

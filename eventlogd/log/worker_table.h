@@ -39,6 +39,7 @@ struct worker {
 	/* What compacted segments keep of it, and nothing says that it is pruned. */
 	uint64_t reserve_count, reserve_bytes, reserve_last;
 	uint32_t reserve_segments;      /* that it is in */
+	bool forget_is_due;             /* its note is still to be written */
 	bool is_released;               /* finished: nothing of it is kept beyond the plain rule */
 	uint32_t staged_batches;        /* it can't be forgotten while there are some */
 	struct index_list *active_list; /* in the index of the segment with this id: */

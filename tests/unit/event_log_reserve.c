@@ -493,6 +493,40 @@ static void a_kill_at_any_step_repeats_it(void **state)
 	}
 }
 
+static void a_finished_worker_gives_its_reserve_back(void **state)
+{
+	struct log_fixture *f = &((struct reserve_fixture *)*state)->log;
+	log_fixture_open(f);
+	uint64_t keyframe = append_quiet(f, true);
+	assert_int_equal(try_append(f, "other", QUIET_UID, true, 50), EVENT_LOG_OK);
+	make_noise(f, one_noisy, 2 * LIMIT_SEGMENTS);
+	struct log_forgotten forgotten;
+	assert_false(event_log_forget(f->log, "nobody", 6, &forgotten));
+	assert_true(event_log_forget(f->log, "quiet", 5, &forgotten));
+	assert_int_equal(forgotten.reserve_count, 1);
+	let_retention_work(f);
+	assert_int_equal(try_open(f, "quiet", keyframe - 1, NULL), READER_CURSOR_EXPIRED);
+	assert_int_equal(try_open(f, "quiet", keyframe, NULL), READER_OPENED);
+	assert_int_equal(try_open(f, "other", keyframe, NULL), READER_OPENED);
+	/* Finished while its keyframe is in a whole segment: it is not kept later. */
+	keyframe = append_quiet(f, true);
+	assert_true(event_log_forget(f->log, "quiet", 5, &forgotten));
+	assert_int_equal(forgotten.reserve_count, 0);
+	let_retention_work(f);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(try_open(f, "quiet", keyframe - 1, NULL), READER_OPENED);
+		restart(f, i == 0);
+	}
+	make_noise(f, one_noisy, 2 * LIMIT_SEGMENTS);
+	assert_int_equal(try_open(f, "quiet", keyframe - 1, NULL), READER_CURSOR_EXPIRED);
+	assert_int_equal(try_open(f, "other", 1, NULL), READER_OPENED);
+	/* Publishing again, it is kept again. */
+	keyframe = append_quiet(f, true);
+	make_noise(f, one_noisy, 2 * LIMIT_SEGMENTS);
+	assert_int_equal(try_open(f, "quiet", keyframe - 1, NULL), READER_OPENED);
+	assert_int_equal(damage_found(f), 0);
+}
+
 /* Ticks until the scrub has had its turn with every sealed segment. */
 static void let_scrub_work(struct log_fixture *f)
 {
@@ -574,6 +608,7 @@ int main(void)
 		RESERVE_TEST(damage_in_a_compacted_segment_is_told),
 		RESERVE_TEST(damage_before_compaction_is_told_after_it),
 		RESERVE_TEST(a_kill_at_any_step_repeats_it),
+		RESERVE_TEST(a_finished_worker_gives_its_reserve_back),
 		RESERVE_TEST(the_scrub_finds_what_is_not_what_was_sealed),
 		RESERVE_TEST(verify_tells_a_wrong_digest),
 		cmocka_unit_test(whatever_fails_the_reserve_is_whole_or_expired),

@@ -1,0 +1,86 @@
+"""The keyframe reserve of a running daemon, and giving it back."""
+
+import json
+import os
+import time
+
+import pytest
+
+from eventlogd import Eventlogd
+from frames import ERROR
+
+DEADLINE_S = 30
+CONFIG = {"segment_bytes": "256KiB", "max_event_bytes": "64KiB",
+          "retention": {"bytes": "2MiB"}}
+FORGET = 25
+
+
+def event(kind, size=0):
+    return json.dumps({"event": kind, "data": {"pad": "x" * size}}).encode()
+
+
+def await_status(server, is_right):
+    end = time.monotonic() + DEADLINE_S
+    with server.reader() as reader:
+        while not is_right(status := reader.status()):
+            assert time.monotonic() < end, status
+    return status
+
+
+def publish_noise(server, rounds):
+    with server.publisher("noise") as p:
+        for _ in range(rounds):
+            p.acked("noisy", [event("note", 1000)] * 50)
+
+
+@pytest.fixture(name="server")
+def fixture_server(bin_dir):
+    with Eventlogd(bin_dir, CONFIG) as running:
+        yield running
+
+
+def test_a_quiet_worker_is_kept_until_it_is_forgotten(server):
+    with server.publisher() as p:
+        p.acked("quiet", [event("snapshot"), event("note")])
+    publish_noise(server, 120)
+    status = await_status(server, lambda x: x["reserve_segments"] > 0 and
+                          x["allocated_bytes"] <= 2 * 1024 * 1024)
+    assert 0 < status["reserve_bytes"] <= status["reserve_bytes_max"] == 512 * 1024
+    with server.reader() as reader:
+        assert reader.subscribe(["keyframe"], ["quiet"], follow=False)[0] == 1
+        assert [x.sequence for x in reader.until_caught_up(verify=True)] == [1, 2]
+
+    done = server.ctl("forget", "quiet", text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("quiet gives back 2 records, ")
+    await_status(server, lambda x: x["reserve_segments"] == 0)
+    done = server.ctl("forget", "--json", "quiet", text=True)
+    assert json.loads(done.stdout) == {
+        "worker_id": "quiet", "reserve_records": 0, "reserve_bytes": 0}
+    server.stop()
+    done = server.ctl("verify", server.log_dir, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_who_is_not_known_and_what_is_no_worker(server):
+    done = server.ctl("forget", "nobody", text=True)
+    assert done.returncode == 1 and "does not know" in done.stderr
+    assert server.ctl("forget").returncode == 2
+    assert server.ctl("forget", "not a worker").returncode == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to connect as someone else")
+def test_only_operators_may_forget(server):
+    with server.publisher() as p:
+        p.acked("quiet", [event("snapshot")])
+    os.chmod(server.tail_socket, 0o666)
+    os.seteuid(65534)
+    try:
+        reader = server.reader()
+    finally:
+        os.seteuid(0)
+    with reader:
+        reader.send(FORGET, 7, "quiet")
+        reply = reader.receive()
+        assert reply[:3] == [ERROR, 7, "permission_denied"], reply
+        assert reader.status()["workers"] == 1
