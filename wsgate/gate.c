@@ -54,6 +54,7 @@ int gate_open(struct gate *gate, struct daemon *daemon, const struct config *con
 	const char *token, size_t token_len)
 {
 	*gate = (struct gate){.daemon = daemon, .config = config};
+	gate->refusal_log = (struct journal_limit){.interval_ns = 10 * NS_PER_S, .burst = 20};
 	gate->tail_log = (struct journal_limit){
 		.interval_ns = TAIL_LOG_INTERVAL_NS, .burst = TAIL_LOG_BURST};
 	if (token != NULL)

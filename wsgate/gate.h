@@ -36,8 +36,9 @@ struct gate {
 	struct session *sessions;
 	struct query *queries;
 	struct counters counters;
-	struct buf scratch;            /* of the session that is building frames right now */
-	struct journal_limit tail_log; /* lines about eventlogd */
+	struct buf scratch;               /* of the session that is building frames right now */
+	struct journal_limit tail_log;    /* lines about eventlogd */
+	struct journal_limit refusal_log; /* lines about unauthorized requests */
 	bool stopping;
 };
 

@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "proto/base/clock.h"
 #include "proto/base/yaml_config.h"
 #include "wsgate/metrics.h"
 #include "wsgate/query.h"
@@ -30,6 +31,19 @@ static bool may_ask(const struct gate *gate, const struct ws_exchange *exchange)
 		return token_is_right(gate, ws_request_bearer(request));
 	/* Without a token a page in somebody's browser could ask too; backends send no Origin. */
 	return ws_request_header(request, "origin") == NULL;
+}
+
+static void refuse_unauthorized(struct gate *gate, struct ws_exchange *exchange)
+{
+	const struct journal_field fields[] = {
+		{"PEER", ws_exchange_peer_text(exchange)}, {NULL, NULL}};
+	unsigned int suppressed;
+	gate->counters.unauthorized++;
+	if (journal_limit_pass(&gate->refusal_log, clock_monotonic_ns(), &suppressed))
+		journal_fields(LOG_NOTICE, fields,
+			"refused an unauthorized request (%u more before it)", suppressed);
+	ws_exchange_refuse(
+		exchange, 401, "runtime.unauthorized", "a token is needed, and this is not it");
 }
 
 /* ---- observation ---- */
@@ -210,9 +224,7 @@ void route_runtime_request(struct gate *gate, struct ws_exchange *exchange)
 	if (gate->stopping) {
 		ws_exchange_refuse(exchange, 503, "runtime.unavailable", "the server is stopping");
 	} else if (!may_ask(gate, exchange)) {
-		gate->counters.unauthorized++;
-		ws_exchange_refuse(exchange, 401, "runtime.unauthorized",
-			"a token is needed, and this is not it");
+		refuse_unauthorized(gate, exchange);
 	} else {
 		serve(gate, exchange, routes, ARRAY_SIZE(routes));
 	}

@@ -49,6 +49,8 @@ def test_wrong_token_is_401_everywhere(gate, token):
     with pytest.raises(ws.Refused) as refused:
         gate.observe("w-1", token=token)
     assert (refused.value.status, refused.value.code) == (401, "runtime.unauthorized")
+    assert "refused an unauthorized request" in gate.output()
+    assert not token or token not in gate.output()
 
 
 @pytest.mark.parametrize("authorization", [f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN} {TOKEN}",
