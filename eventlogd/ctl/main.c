@@ -16,7 +16,7 @@
 #include "proto/base/journal.h"
 
 static const struct verb *const verbs[] = {&verb_publish, &verb_tail, &verb_cat, &verb_status,
-	&verb_workers, &verb_forget, &verb_verify};
+	&verb_workers, &verb_forget, &verb_prune, &verb_verify};
 
 static void print_help(void)
 {

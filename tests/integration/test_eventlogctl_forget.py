@@ -1,4 +1,4 @@
-"""The keyframe reserve of a running daemon, and giving it back."""
+"""The keyframe reserve of a running daemon, giving it back, and what retention would do."""
 
 import json
 import os
@@ -84,3 +84,22 @@ def test_only_operators_may_forget(server):
         reply = reader.receive()
         assert reply[:3] == [ERROR, 7, "permission_denied"], reply
         assert reader.status()["workers"] == 1
+
+
+def test_a_dry_run_shows_what_would_go_and_changes_nothing(bin_dir):
+    with Eventlogd(bin_dir, {**CONFIG, "retention": {}}) as server:
+        with server.publisher() as p:
+            p.acked("quiet", [event("snapshot"), event("note")])
+        publish_noise(server, 60)
+        before = server.reader().status()["segments"]
+        done = server.ctl("prune", "--dry-run", "--json", "--bytes", "2MiB", server.log_dir,
+                          text=True)
+        assert done.returncode == 0, done.stderr
+        gone = [json.loads(x) for x in done.stdout.splitlines()]
+        assert 0 < len(gone) < before and gone[0]["first_seq"] == 1
+        assert [x["kept_workers"] for x in gone] == [1] + [0] * (len(gone) - 1)
+        assert server.reader().status()["segments"] == before
+        done = server.ctl("prune", "-n", "--age", "1d", server.log_dir, text=True)
+        assert done.stdout == "0 segments, 0 records, 0 bytes would go\n"
+        for arguments in (["--bytes", "2MiB"], ["-n"], ["-n", "--bytes", "much"]):
+            assert server.ctl("prune", *arguments, server.log_dir).returncode == 2
