@@ -9,7 +9,7 @@ import contextlib
 
 import corpus
 import peers
-from bench_append import IN_FLIGHT, REDIS_PIPELINE, medians, rate
+from bench_append import IN_FLIGHT, REDIS_PIPELINE, medians, rate, ratio
 
 BATCH = 512
 REDIS_PAGE = 1000
@@ -62,7 +62,7 @@ def measure_all(arguments, directory, found, events, path):
     chosen = {name: medians(runs) for name, runs in results.items() if runs}
     ours = chosen.pop("ours")
     return {"case": "all", "value": rate(ours), "unit": "events/s",
-            "ratio": {name: rate(ours) / rate(theirs) for name, theirs in chosen.items()},
+            "ratio": {name: ratio(results["ours"], results[name]) for name in chosen},
             "peers": {name: rate(theirs) for name, theirs in chosen.items()},
             "events": events, "bytes": ours["bytes"]}
 
