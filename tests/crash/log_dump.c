@@ -9,6 +9,8 @@
 #include "proto/base/bytes.h"
 #include "proto/record.h"
 
+static const char HOLE[] = "a hole without a gap";
+
 /* Eight bytes at a time: whole logs are hashed a hundred thousand times. */
 static uint64_t hash_bytes(uint64_t hash, const uint8_t *bytes, size_t len)
 {
@@ -48,7 +50,7 @@ static void take_record(struct log_dump *dump, const struct record *record, uint
 	if (record_is_internal(record))
 		set_problem(dump, "an internal record", record->sequence, record->sequence);
 	if (*next != 0 && record->sequence != *next)
-		set_problem(dump, "a hole without a gap", *next, record->sequence);
+		set_problem(dump, HOLE, *next, record->sequence);
 	*next = record->sequence + 1;
 	dump->records = grown(dump->records, dump->count, &dump->allocated, sizeof(*dump->records));
 	dump->records[dump->count++] = (struct dumped_record){
@@ -77,30 +79,33 @@ static void take_piece(struct log_dump *dump, const struct reader_piece *piece, 
 	}
 }
 
-static void take_gap(struct log_dump *dump, const struct reader_piece *piece, uint64_t *next)
+static void take_gap(
+	struct log_dump *dump, const struct reader_piece *piece, bool is_gap, uint64_t *next)
 {
 	if (piece->first > piece->last || (*next != 0 && piece->first != *next))
 		set_problem(dump, "a gap out of place", piece->first, piece->last);
 	*next = piece->last + 1;
 	dump->gaps = grown(dump->gaps, dump->gap_count, &dump->gaps_allocated, sizeof(*dump->gaps));
-	dump->gaps[dump->gap_count++] = (struct dumped_gap){piece->first, piece->last};
+	dump->gaps[dump->gap_count++] = (struct dumped_gap){
+		piece->first, piece->last, is_gap && piece->reason == READER_GAP_PRUNED};
 }
 
-int log_dump_read(struct log_dump *dump, struct log_view *view)
+static int read_selected(
+	struct log_dump *dump, struct log_view *view, const struct reader_selection *selection)
 {
 	const struct reader_start start = {.from = READER_FROM_OLDEST};
 	struct reader *reader;
 	struct reader_piece piece;
 	uint64_t next = 0;
 	*dump = (struct log_dump){0};
-	int r = reader_open(&reader, view, NULL, &start, false, NULL);
+	int r = reader_open(&reader, view, selection, &start, true, NULL);
 	if (r != 0)
 		return r < 0 ? r : -EPROTO;
 	while ((r = reader_next(reader, SIZE_MAX, &piece)) > READER_END || r == READER_RECORDS) {
 		if (r == READER_RECORDS) {
 			take_piece(dump, &piece, &next);
 		} else if (r == READER_GAP || r == READER_CORRUPT) {
-			take_gap(dump, &piece, &next);
+			take_gap(dump, &piece, r == READER_GAP, &next);
 		} else {
 			set_problem(dump, "an overrun", piece.first, piece.last);
 			break;
@@ -108,6 +113,22 @@ int log_dump_read(struct log_dump *dump, struct log_view *view)
 	}
 	reader_close(reader);
 	return r < 0 ? r : 0;
+}
+
+int log_dump_read(struct log_dump *dump, struct log_view *view)
+{
+	return read_selected(dump, view, NULL);
+}
+
+int log_dump_read_worker(struct log_dump *dump, struct log_view *view, const char *worker)
+{
+	const size_t len = strlen(worker);
+	const struct reader_selection selection = {&worker, &len, 1};
+	int r = read_selected(dump, view, &selection);
+	/* Others' records stand between its own. */
+	if (strncmp(dump->problem, HOLE, strlen(HOLE)) == 0)
+		dump->problem[0] = '\0';
+	return r;
 }
 
 void log_dump_free(struct log_dump *dump)

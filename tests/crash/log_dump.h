@@ -19,6 +19,7 @@ struct dumped_record {
 
 struct dumped_gap {
 	uint64_t first, last;
+	bool is_pruned;
 };
 
 struct log_dump {
@@ -33,6 +34,9 @@ uint64_t dump_hash(const void *worker, size_t worker_len, const void *payload, s
 
 /* Reads on from the oldest. 0, or -errno of the reader. Free it in any case. */
 _must_check_ int log_dump_read(struct log_dump *dump, struct log_view *view);
+/* The same for one worker; empty when the log does not know it. */
+_must_check_ int log_dump_read_worker(
+	struct log_dump *dump, struct log_view *view, const char *worker);
 void log_dump_free(struct log_dump *dump);
 
 /* The record of a sequence; NULL: it was not given. */

@@ -28,13 +28,14 @@
 
 enum {
 	LIVES = 3,
-	IMAGES_PER_LIFE = 24,
-	STEPS_MIN = 10,
-	STEPS_MAX = 50,
+	IMAGES_PER_LIFE = 40,
+	STEPS_MIN = 20,
+	STEPS_MAX = 120,
 	WORKERS = 5,
+	QUIET_ONE_IN = 40,
 	EVENTS_PER_BATCH = 6,
 	PAYLOAD_MAX = 9000,
-	SEQUENCES_MAX = 1 << 14,
+	SEQUENCES_MAX = 1 << 15,
 	EPOCHS_PER_SEQUENCE = 8,
 	PRODUCER = 77,
 	DEFAULT_COUNT = 20000,
@@ -48,6 +49,7 @@ struct published {
 		uint64_t hash;
 		size_t calls; /* of this life's disk, when it was staged; 0: of an earlier life */
 		uint16_t epoch;
+		uint8_t worker;
 		bool is_doubtful; /* staged before the loss, never seen by a reader */
 	} by_epoch[EPOCHS_PER_SEQUENCE];
 	unsigned int count;
@@ -59,12 +61,13 @@ struct promise {
 	uint64_t durable;               /* up to here everything is there after a power loss */
 	uint64_t oldest;                /* and from here on */
 	uint64_t visible;               /* readers have seen up to here */
+	uint64_t pruned[WORKERS];       /* up to here its records may be gone */
 	uint64_t producer_seq[WORKERS]; /* staged: no more than this was published */
 };
 
 struct chain {
 	uint64_t seed, random;
-	uint64_t images, failed;
+	uint64_t images, failed, compacted; /* compacted: moments with something in the reserve */
 	bool is_verbose;
 	struct published *published; /* by sequence */
 	uint64_t published_max;
@@ -105,7 +108,8 @@ static bool is_idle(void *owner)
 				   (syncer->config.durability == DURABILITY_INTERVAL &&
 					   dirty >= syncer->config.sync_bytes));
 	bool idle = !sync_is_due && syncer->removal_count == 0 && !syncer->is_removing;
-	const enum syncer_job jobs[] = {syncer->roll_job, syncer->spare_job, syncer->heal_job};
+	const enum syncer_job jobs[] = {
+		syncer->roll_job, syncer->spare_job, syncer->heal_job, syncer->compact_job};
 	for (size_t i = 0; i < ARRAY_SIZE(jobs); i++)
 		idle = idle && jobs[i] != SYNCER_ASKED && jobs[i] != SYNCER_RUNNING;
 	idle = idle || syncer->error != 0;
@@ -131,6 +135,8 @@ static void set_config(struct chain *chain)
 	if (random_below(&chain->random, 2) == 0)
 		chain->config.retention.bytes = SEGMENT_BYTES_MIN *
 						(3 + random_below(&chain->random, 4));
+	if (random_below(&chain->random, 2) == 0)
+		chain->config.retention.keyframe_reserve = chain->config.retention.bytes / 2;
 	chain->config.wake = on_wake;
 	chain->config.wake_owner = chain;
 }
@@ -158,11 +164,15 @@ static void promise(struct chain *chain)
 			abort();
 	}
 	struct promise *next = &chain->promises[chain->promise_count++];
+	chain->compacted += status.reserve_segments != 0;
 	*next = (struct promise){.durable = status.durable_seq, .oldest = ends.oldest_seq};
 	for (size_t i = 0; i < WORKERS; i++) {
 		char worker[3] = {'w', (char)('0' + i), '\0'};
 		(void)event_log_producer_seq(
 			chain->log, worker, 2, PRODUCER, &next->producer_seq[i]);
+		struct log_worker known;
+		if (event_log_worker(chain->log, worker, 2, &known))
+			next->pruned[i] = known.highest_pruned;
 	}
 	struct event_log_progress progress;
 	event_log_progress(chain->log, &progress);
@@ -175,7 +185,8 @@ static void promise(struct chain *chain)
 	next->calls = disk_model_calls(chain->disk); /* last: all of it holds from here on */
 }
 
-static void publish(struct chain *chain, uint64_t sequence, uint16_t epoch, uint64_t hash)
+static void publish(
+	struct chain *chain, uint64_t sequence, uint16_t epoch, uint64_t hash, size_t worker)
 {
 	if (sequence >= SEQUENCES_MAX)
 		return;
@@ -188,6 +199,8 @@ static void publish(struct chain *chain, uint64_t sequence, uint16_t epoch, uint
 		return;
 	published->by_epoch[published->count].epoch = epoch;
 	published->by_epoch[published->count].hash = hash;
+	published->by_epoch[published->count].is_doubtful = false;
+	published->by_epoch[published->count].worker = (uint8_t)worker;
 	published->by_epoch[published->count].calls = disk_model_calls(chain->disk) + 1;
 	published->count++;
 	if (sequence > chain->published_max)
@@ -210,7 +223,7 @@ static size_t make_payload(struct chain *chain, char *out)
 {
 	uint64_t kind = random_below(&chain->random, 20);
 	size_t len = 20 + random_below(&chain->random, kind == 0  ? PAYLOAD_MAX - 20
-						       : kind < 8 ? 1500
+						       : kind < 8 ? 4000
 								  : 120);
 	int n = snprintf(out, PAYLOAD_MAX, "{\"n\":%llu,\"x\":\"",
 		(unsigned long long)random_next(&chain->random));
@@ -226,7 +239,10 @@ static void stage_batch(struct chain *chain)
 	static char payloads[EVENTS_PER_BATCH][PAYLOAD_MAX];
 	struct event_log_event events[EVENTS_PER_BATCH];
 	size_t count = 1 + random_below(&chain->random, EVENTS_PER_BATCH);
-	size_t number = random_below(&chain->random, WORKERS);
+	/* The last one is quiet, and what the keyframe reserve is there for. */
+	size_t number = random_below(&chain->random, QUIET_ONE_IN) == 0
+				? WORKERS - 1
+				: random_below(&chain->random, WORKERS - 1);
 	char worker[3] = {'w', (char)('0' + number), '\0'};
 	uint64_t before = 0;
 	(void)event_log_producer_seq(chain->log, worker, 2, PRODUCER, &before);
@@ -234,7 +250,8 @@ static void stage_batch(struct chain *chain)
 		events[i] = (struct event_log_event){
 			.payload = (const uint8_t *)payloads[i],
 			.payload_len = make_payload(chain, payloads[i]),
-			.is_keyframe = random_below(&chain->random, 10) == 0,
+			.is_keyframe = number == WORKERS - 1 ||
+				       random_below(&chain->random, 10) == 0,
 		};
 	struct event_log_batch batch = {
 		.worker = worker,
@@ -258,7 +275,7 @@ static void stage_batch(struct chain *chain)
 	log_view_ends(event_log_view(chain->log), &ends);
 	for (size_t i = 0; i < count; i++)
 		publish(chain, staged.first_seq + i, ends.epoch,
-			dump_hash(worker, 2, payloads[i], events[i].payload_len));
+			dump_hash(worker, 2, payloads[i], events[i].payload_len), number);
 }
 
 static void commit(struct chain *chain)
@@ -266,6 +283,17 @@ static void commit(struct chain *chain)
 	enum event_log_result r = event_log_commit(chain->log, chain->wall_ns);
 	if (r != EVENT_LOG_OK)
 		fail(chain, "commit answers %d", (int)r);
+}
+
+/* Lets the sync thread make some of its calls, and takes its news. */
+static void let_pass(struct chain *chain, uint64_t calls)
+{
+	for (; calls-- > 0;) {
+		await_quiet(chain);
+		disk_model_pass(chain->disk);
+	}
+	await_quiet(chain);
+	commit(chain);
 }
 
 static void step(struct chain *chain)
@@ -276,17 +304,15 @@ static void step(struct chain *chain)
 			stage_batch(chain);
 		stage_batch(chain);
 		commit(chain);
-	} else if (choice < 65) {
-		chain->monotonic_ns += NS_PER_S;
-		chain->wall_ns += NS_PER_S;
-		event_log_tick(chain->log, chain->wall_ns, chain->monotonic_ns);
 	} else {
-		for (uint64_t i = 1 + random_below(&chain->random, 5); i-- > 0;) {
-			await_quiet(chain);
-			disk_model_pass(chain->disk);
+		/* Retention and compaction take several ticks and jobs. */
+		for (uint64_t i = choice < 70 ? 1 + random_below(&chain->random, 8) : 0; i-- > 0;) {
+			chain->monotonic_ns += NS_PER_S;
+			chain->wall_ns += NS_PER_S;
+			event_log_tick(chain->log, chain->wall_ns, chain->monotonic_ns);
+			let_pass(chain, random_below(&chain->random, 12));
 		}
-		await_quiet(chain);
-		commit(chain);
+		let_pass(chain, 1 + random_below(&chain->random, 12));
 	}
 	await_quiet(chain);
 	promise(chain);
@@ -422,22 +448,59 @@ static struct event_log *open_image(struct chain *chain, struct disk_model *imag
 	return log;
 }
 
+/* What was durable and is not there has been pruned; of one worker, or of all with its number
+ * WORKERS. */
+static void check_nothing_lost(struct chain *chain, const struct log_dump *dump, size_t worker,
+	const struct promise *before, const struct promise *after)
+{
+	uint64_t pruned = 0;
+	for (size_t i = 0; i < WORKERS; i++)
+		if ((worker == WORKERS || i == worker) && after->pruned[i] > pruned)
+			pruned = after->pruned[i];
+	for (uint64_t sequence = pruned + 1;
+		sequence <= before->durable && sequence < SEQUENCES_MAX; sequence++) {
+		const struct published *published = &chain->published[sequence];
+		if (published->count == 0 || log_dump_find(dump, sequence) != NULL)
+			continue;
+		if (worker != WORKERS && published->by_epoch[published->count - 1].worker != worker)
+			continue;
+		fail(chain, "%llu was durable and is lost", (unsigned long long)sequence);
+		return;
+	}
+}
+
+/* What the keyframe reserve keeps of a worker is read worker by worker. */
+static void check_workers(struct chain *chain, struct event_log *log, const struct promise *before,
+	const struct promise *after)
+{
+	for (size_t i = 0; i < WORKERS; i++) {
+		char worker[3] = {'w', (char)('0' + i), '\0'};
+		struct log_dump dump;
+		int r = log_dump_read_worker(&dump, event_log_view(log), worker);
+		if (r != 0 || dump.problem[0] != '\0')
+			fail(chain, "reading %s: %s %s", worker, strerror(-r), dump.problem);
+		for (size_t j = 0; j < dump.count; j++)
+			if (!was_published(chain, &dump.records[j]))
+				fail(chain, "%llu of %s is not what was published",
+					(unsigned long long)dump.records[j].sequence, worker);
+		check_nothing_lost(chain, &dump, i, before, after);
+		log_dump_free(&dump);
+	}
+}
+
 static void check_records(struct chain *chain, const struct log_dump *dump,
 	const struct promise *before, const struct promise *after)
 {
-	uint64_t oldest = dump->count == 0 ? 0 : dump->records[0].sequence;
 	uint64_t newest = dump->count == 0 ? 0 : dump->records[dump->count - 1].sequence;
 	if (dump->problem[0] != '\0')
 		fail(chain, "the reader gives %s", dump->problem);
 	if (dump->gap_count != 0)
 		fail(chain, "%llu-%llu are a gap", (unsigned long long)dump->gaps[0].first,
 			(unsigned long long)dump->gaps[0].last);
+	check_nothing_lost(chain, dump, WORKERS, before, after);
 	if (newest < before->durable && before->durable >= before->oldest)
 		fail(chain, "%llu was durable, the log ends at %llu",
 			(unsigned long long)before->durable, (unsigned long long)newest);
-	if (dump->count != 0 && oldest > after->oldest && oldest > before->oldest)
-		fail(chain, "it begins at %llu, retention was at %llu", (unsigned long long)oldest,
-			(unsigned long long)after->oldest);
 	for (size_t i = 0; i < dump->count; i++) {
 		if (was_published(chain, &dump->records[i]))
 			continue;
@@ -564,6 +627,7 @@ static void check_image(struct chain *chain, struct disk_model *image, size_t ca
 	if (r != 0)
 		fail(chain, "reading answers %s", strerror(-r));
 	check_records(chain, &dump, before, after);
+	check_workers(chain, log, before, after);
 	check_producers(chain, log, &dump, after);
 	check_cursors(chain, log, &dump);
 	if (random_below(&chain->random, 4) == 0)
@@ -682,7 +746,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	printf("seed %llu\n", (unsigned long long)options.seed);
-	uint64_t images = 0, failed = 0, chains = 0;
+	uint64_t images = 0, failed = 0, chains = 0, compacted = 0;
 	for (uint64_t seed = options.seed; images < options.count && failed < FAILURES_MAX;
 		seed += options.is_replay ? 0 : 1) {
 		struct chain chain = {.seed = seed};
@@ -690,9 +754,11 @@ int main(int argc, char **argv)
 		chains++;
 		images += chain.images;
 		failed += chain.failed;
+		compacted += chain.compacted;
 		if (chain.failed != 0)
 			printf("repeat with: power_loss --replay %llu\n", (unsigned long long)seed);
 	}
+	printf("%llu moments with a keyframe reserve\n", (unsigned long long)compacted);
 	printf("power_loss: %llu images of %llu chains, %llu failed\n", (unsigned long long)images,
 		(unsigned long long)chains, (unsigned long long)failed);
 	return failed == 0 ? 0 : 1;
