@@ -175,6 +175,16 @@ static void a_short_write_goes_on_at_the_same_place(void **state)
 	expect(&f->log, 20);
 }
 
+static void an_interrupted_write_goes_on(void **state)
+{
+	struct fault_fixture *f = *state;
+	log_fixture_open(&f->log);
+	fault_ops_set(&f->faults, FAULT_PWRITEV, -EINTR, 0, false);
+	assert_int_equal(log_fixture_append(&f->log, "w", "{}"), EVENT_LOG_OK);
+	assert_int_equal(f->faults.failed, 1);
+	expect(&f->log, 1);
+}
+
 static void half_a_refused_write_never_becomes_a_record(void **state)
 {
 	struct fault_fixture *f = *state;
@@ -474,6 +484,7 @@ int main(void)
 		FAULT_TEST(room_for_one_segment_is_not_enough_to_resume),
 		FAULT_TEST(an_epoch_is_not_given_twice_when_recovery_ends_on_a_full_disk),
 		FAULT_TEST(a_short_write_goes_on_at_the_same_place),
+		FAULT_TEST(an_interrupted_write_goes_on),
 		FAULT_TEST(half_a_refused_write_never_becomes_a_record),
 		FAULT_TEST(a_refused_numbered_batch_can_be_sent_again),
 		FAULT_TEST(repetitions_during_a_sync_are_acknowledged_with_it),

@@ -300,6 +300,31 @@ static void a_lost_tail_below_the_durable_mark_keeps_its_numbers(void **state)
 	free(zeros);
 }
 
+static void a_lost_end_below_the_durable_mark_keeps_its_numbers(void **state)
+{
+	struct log_fixture *f = *state;
+	assert_int_equal(log_fixture_close(f), 0);
+	f->config.durability = DURABILITY_INTERVAL;
+	log_fixture_open(f);
+	append_n(f, "a", 9);
+	log_fixture_sync(f);
+	log_fixture_tick(f, NS_PER_S); /* a mark tells that 9 is durable */
+	log_fixture_kill(f);
+	char path[PATH_BYTES];
+	log_fixture_segment_path(f, 0, path, sizeof(path));
+	size_t len;
+	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *zeros = calloc(1, len);
+	size_t from = offset_of(bytes, len, 8), of_one = offset_of(bytes, len, 9) - from;
+	log_fixture_patch(path, from, zeros, 2 * of_one);
+	log_fixture_open(f);
+	append_n(f, "a", 1);
+	assert_int_equal(f->staged.first_seq, 10);
+	expect_log(f, NULL, "1-7 !8-9 10");
+	free(bytes);
+	free(zeros);
+}
+
 static void damage_in_a_sealed_segment_has_exact_bounds(void **state)
 {
 	struct log_fixture *f = *state;
@@ -699,6 +724,7 @@ int main(void)
 		LOG_TEST(a_cut_off_note_is_no_damage_before_its_segment_is_removed),
 		LOG_TEST(damage_below_the_durable_mark_is_a_gap_and_the_log_goes_on),
 		LOG_TEST(a_lost_tail_below_the_durable_mark_keeps_its_numbers),
+		LOG_TEST(a_lost_end_below_the_durable_mark_keeps_its_numbers),
 		LOG_TEST(damage_in_a_sealed_segment_has_exact_bounds),
 		LOG_TEST(a_missing_segment_is_a_lost_range),
 		LOG_TEST(segments_removed_by_hand_expire_old_cursors),
