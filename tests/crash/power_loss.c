@@ -1,11 +1,13 @@
 /*
- * power_loss [--count N] [--seed S] [--replay SEED]
+ * power_loss [--count N] [--seed S] [--replay SEED] [--reserve 0|1]
  *
  * The log's promises after a power loss. Each chain of lives, chosen by a seed, writes to a disk in
  * memory (tests/lib/disk_model.h), with a schedule of the two threads chosen too. From each life
  * many images are built: a moment in it, and one of the states in which the disk may be found then.
  * Every image is recovered and held against what had been promised at that moment; the power goes
  * once more inside the recovery of many of them; the next life goes on from one.
+ *
+ * With --reserve 1 retention compacts segments into the keyframe reserve.
  *
  * Prints the seed of each chain that fails; --replay runs that chain alone, again and again (at a
  * start the order of the sync thread's first calls is the system's). The last line says how
@@ -67,6 +69,7 @@ struct promise {
 
 struct chain {
 	uint64_t seed, random;
+	bool has_reserve;                   /* retention keeps newest keyframes */
 	uint64_t images, failed, compacted; /* compacted: moments with something in the reserve */
 	bool is_verbose;
 	struct published *published; /* by sequence */
@@ -135,8 +138,9 @@ static void set_config(struct chain *chain)
 	if (random_below(&chain->random, 2) == 0)
 		chain->config.retention.bytes = SEGMENT_BYTES_MIN *
 						(3 + random_below(&chain->random, 4));
-	if (random_below(&chain->random, 2) == 0)
-		chain->config.retention.keyframe_reserve = chain->config.retention.bytes / 2;
+	chain->config.retention.keyframe_reserve = chain->has_reserve
+							   ? chain->config.retention.bytes / 2
+							   : 0;
 	chain->config.wake = on_wake;
 	chain->config.wake_owner = chain;
 }
@@ -429,6 +433,16 @@ static const struct promise *promise_at(const struct chain *chain, size_t calls,
 	return found;
 }
 
+static void on_finding(void *owner, const struct finding *finding)
+{
+	struct chain *chain = owner;
+	if (finding_severity(finding->kind) == FINDING_DAMAGE)
+		fail(chain, "damage is found: %s in %s, %llu-%llu, %s", finding_name(finding->kind),
+			finding->file == NULL ? "" : finding->file,
+			(unsigned long long)finding->first, (unsigned long long)finding->last,
+			strerror(-finding->error));
+}
+
 /* Opens an image; NULL, and said so, when that can't be done. */
 static struct event_log *open_image(struct chain *chain, struct disk_model *image)
 {
@@ -436,15 +450,12 @@ static struct event_log *open_image(struct chain *chain, struct disk_model *imag
 	struct event_log *log;
 	config.ops = disk_model_ops(image);
 	config.wake = NULL;
+	config.findings = (struct finding_sink){on_finding, chain};
 	int r = event_log_open(&log, &config, chain->wall_ns);
 	if (r != 0) {
 		fail(chain, "can't be opened: %s", strerror(-r));
 		return NULL;
 	}
-	struct event_log_status status;
-	event_log_status(log, &status);
-	if (status.damaged_ranges != 0)
-		fail(chain, "recovery speaks of damage");
 	return log;
 }
 
@@ -561,16 +572,6 @@ static void check_cursors(struct chain *chain, struct event_log *log, const stru
 		for (unsigned int j = 0; j < published->count; j++)
 			check_cursor(chain, log, dump, sequence, published->by_epoch[j].epoch);
 	}
-}
-
-static void on_finding(void *owner, const struct finding *finding)
-{
-	struct chain *chain = owner;
-	if (finding_severity(finding->kind) == FINDING_DAMAGE)
-		fail(chain, "verify finds: %s in %s, %llu-%llu, %s", finding_name(finding->kind),
-			finding->file == NULL ? "" : finding->file,
-			(unsigned long long)finding->first, (unsigned long long)finding->last,
-			strerror(-finding->error));
 }
 
 static void check_verify(struct chain *chain, struct disk_model *image)
@@ -711,7 +712,7 @@ static void run_chain(struct chain *chain)
 
 struct options {
 	uint64_t count, seed;
-	bool is_replay;
+	bool is_replay, has_reserve;
 };
 
 static bool parse_options(int argc, char **argv, struct options *out)
@@ -727,6 +728,8 @@ static bool parse_options(int argc, char **argv, struct options *out)
 			out->count = value;
 		} else if (strcmp(argv[i], "--seed") == 0) {
 			out->seed = value;
+		} else if (strcmp(argv[i], "--reserve") == 0) {
+			out->has_reserve = value != 0;
 		} else if (strcmp(argv[i], "--replay") == 0) {
 			out->seed = value;
 			out->is_replay = true;
@@ -742,21 +745,23 @@ int main(int argc, char **argv)
 {
 	struct options options = {.count = DEFAULT_COUNT, .seed = (uint64_t)time(NULL) << 16};
 	if (!parse_options(argc, argv, &options)) {
-		fprintf(stderr, "usage: power_loss [--count N] [--seed S] [--replay SEED]\n");
+		fprintf(stderr, "usage: power_loss [--count N] [--seed S] [--replay SEED] "
+				"[--reserve 0|1]\n");
 		return 2;
 	}
 	printf("seed %llu\n", (unsigned long long)options.seed);
 	uint64_t images = 0, failed = 0, chains = 0, compacted = 0;
 	for (uint64_t seed = options.seed; images < options.count && failed < FAILURES_MAX;
 		seed += options.is_replay ? 0 : 1) {
-		struct chain chain = {.seed = seed};
+		struct chain chain = {.seed = seed, .has_reserve = options.has_reserve};
 		run_chain(&chain);
 		chains++;
 		images += chain.images;
 		failed += chain.failed;
 		compacted += chain.compacted;
 		if (chain.failed != 0)
-			printf("repeat with: power_loss --replay %llu\n", (unsigned long long)seed);
+			printf("repeat with: power_loss --replay %llu --reserve %d\n",
+				(unsigned long long)seed, options.has_reserve);
 	}
 	printf("%llu moments with a keyframe reserve\n", (unsigned long long)compacted);
 	printf("power_loss: %llu images of %llu chains, %llu failed\n", (unsigned long long)images,

@@ -21,12 +21,13 @@ enum {
 	SECTOR_BYTES = 512,
 	PAGE_BYTES = 4096,
 	FREE_BYTES = 1 << 30,
+	GROWN_MAX = 1 << 18, /* of a file that grows as it is written */
 };
 
 struct inode {
 	uint8_t *now;
 	uint8_t *first; /* as it was when the disk was made; NULL: as it is now */
-	size_t bytes, first_bytes;
+	size_t bytes, first_bytes, capacity;
 };
 
 struct entry {
@@ -289,9 +290,17 @@ static ssize_t on_pwritev(
 	struct inode *inode = inode_of(disk, fd, &number);
 	for (int i = 0; i < count; i++)
 		len += pieces[i].iov_len;
-	if (inode == NULL || offset + len > inode->bytes)
-		return leave(disk, -EINVAL); /* the log never writes outside of what it allocated */
+	if (inode == NULL)
+		return leave(disk, -EBADF);
+	if (inode->now == NULL) {
+		inode->now = must(calloc(1, GROWN_MAX));
+		inode->capacity = GROWN_MAX;
+	}
+	if (offset + len > inode->bytes && offset + len > inode->capacity)
+		return leave(disk, -EFBIG); /* a mapped file never moves */
 	keep_first(inode);
+	if (offset + len > inode->bytes)
+		inode->bytes = (size_t)offset + len;
 	struct call *call = record(disk, CALL_WRITE, number);
 	call->offset = (size_t)offset;
 	call->len = len;
@@ -641,9 +650,11 @@ static void find_size(struct file_crash *crash)
 	}
 	for (size_t i = 0; i < crash->calls; i++) {
 		const struct call *call = &disk->calls[i];
-		if (call->inode == crash->number && call->kind == CALL_GROW &&
+		bool may_grow = call->kind == CALL_GROW || call->kind == CALL_WRITE;
+		if (call->inode == crash->number && may_grow &&
+			call->offset + call->len > crash->len &&
 			(i < crash->durable_calls || random_below(crash->random, 2) == 0))
-			crash->len = call->len;
+			crash->len = call->offset + call->len;
 	}
 }
 

@@ -10,8 +10,8 @@
  * The log calls from two threads. With the gate closed, the second one stops before each changing
  * call until disk_model_pass() lets it through, so that schedules can be chosen by a seed.
  *
- * Files get their size once, by fallocate, as the log's do. Nothing ever fails, but every call
- * answers -EIO once the disk is dead.
+ * Files get their size once, by fallocate, or grow to 256 KiB as they are written. Nothing ever
+ * fails, but every call answers -EIO once the disk is dead.
  */
 #pragma once
 
