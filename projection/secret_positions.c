@@ -101,7 +101,7 @@ static int add_item(struct secret_positions *positions, const uint64_t bytes[4],
 static int take_item(struct reader *reader, struct secret_positions *positions)
 {
 	uint64_t bytes[4] = {0};
-	long min, max;
+	long min = 1, max = 1;
 	int r = 0;
 	if (*reader->p == '[') {
 		reader->p++;
