@@ -233,9 +233,14 @@ static int keep_records(struct recoverer *recoverer, struct survey *survey)
 			report_torn_tail(recoverer, survey, &scan, cut, expected);
 			return 0;
 		}
+		/*
+		 * Cut off before, notes too: the next segment gave these numbers again. A note
+		 * behind damage that stands where they would was cut off with it.
+		 */
+		if (r == SCAN_DAMAGED && !segment->is_sealed && expected > survey->limit_seq)
+			return 0;
 		if (r == SCAN_DAMAGED)
 			continue;
-		/* Cut off before, notes too: the next segment gave these numbers again. */
 		if (item.record.sequence > survey->limit_seq)
 			return 0;
 		r = 0;
