@@ -11,6 +11,7 @@
 
 static const struct sandbox_call socket_calls[] = {
 	{.name = "accept4", .reason = "publishers and readers; the only new sockets"},
+	{.name = "geteuid", .reason = "whether a reader is this user, who may FORGET"},
 };
 
 static const struct sandbox_call file_calls[] = {
