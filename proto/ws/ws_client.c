@@ -26,6 +26,7 @@ struct ws_client {
 	struct buf message; /* what has come of one that comes in pieces */
 	bool paused, ping_wanted, goodbye_wanted, server_closes, failed_to_start;
 	uint64_t heard_ns;
+	uint64_t asked_ns; /* when a ping was last wanted */
 };
 
 static struct lws *wsi_of(const struct ws_client *client)
@@ -161,9 +162,14 @@ static void client_on_tick(struct connector *connector)
 		client->heard_ns = now_ns;
 	uint64_t silent_s = (now_ns - client->heard_ns) / NS_PER_S;
 	const lws_retry_bo_t *policy = &connector->context->idle_policy;
-	if (silent_s >= policy->secs_since_valid_hangup) {
+	/* A loop that was late asks first: silence counts only behind a ping. */
+	bool has_asked = client->asked_ns > client->heard_ns;
+	if (silent_s >= policy->secs_since_valid_hangup && has_asked &&
+		now_ns - client->asked_ns >= NS_PER_S) {
 		connector_end(connector, WS_CLIENT_LOST);
-	} else if (silent_s >= policy->secs_since_valid_ping && wsi_of(client) != NULL) {
+	} else if (silent_s >= policy->secs_since_valid_ping && !has_asked &&
+		   wsi_of(client) != NULL) {
+		client->asked_ns = now_ns;
 		client->ping_wanted = true;
 		lws_callback_on_writable(wsi_of(client));
 	}
