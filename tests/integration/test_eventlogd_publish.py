@@ -262,7 +262,9 @@ def test_a_second_hello_and_no_hello_break_the_protocol(server):
 def test_failed_sync_makes_the_log_read_only_and_loses_nothing_acknowledged(bin_dir):
     if shutil.which("strace") is None:
         pytest.skip("needs strace to make fdatasync fail")
-    server = Eventlogd(bin_dir, {"durability": "durable"})
+    # Small segments: a start makes ahead, and syncs, no more than one of them.
+    server = Eventlogd(bin_dir, {"durability": "durable", "segment_bytes": "256KiB",
+                                 "max_event_bytes": "64KiB"})
     server.start(prefix=["strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e",
                          "inject=fdatasync:error=EIO:when=20+"])
     with server:
