@@ -113,7 +113,7 @@ static void exchange_flush(struct ws_exchange *exchange)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-			exchange_poll(exchange, UV_WRITABLE | UV_DISCONNECT);
+			exchange_poll(exchange, UV_WRITABLE); /* also when it is gone */
 			return;
 		}
 		if (n < 0) {
@@ -207,13 +207,31 @@ static void exchange_take_head(struct ws_exchange *exchange, const uint8_t *byte
 	}
 }
 
+/*
+ * From here on only the connection's end is heard. A WebSocket needs both directions; whoever asked
+ * for anything else may have sent all it has to say (a half-closed socket) and still reads.
+ */
+static void exchange_stop_reading(struct ws_exchange *exchange)
+{
+	bool needs_both = ws_request_is_upgrade(exchange->request);
+	exchange_poll(exchange, needs_both ? UV_DISCONNECT : UV_PRIORITIZED);
+}
+
 /* While the owner thinks: keep a little, so that a peer that leaves is noticed. */
 static void exchange_keep(struct ws_exchange *exchange, const uint8_t *bytes, size_t len)
 {
 	if (buf_append(&exchange->behind, bytes, len) < 0)
 		ws_exchange_drop(exchange);
 	else if (exchange->behind.len + READ_BYTES > EXCHANGE_BEHIND_BYTES_MAX)
-		exchange_poll(exchange, UV_DISCONNECT);
+		exchange_stop_reading(exchange);
+}
+
+static void exchange_on_end(struct ws_exchange *exchange)
+{
+	if (exchange->state == EXCHANGE_WAITING && !ws_request_is_upgrade(exchange->request))
+		exchange_stop_reading(exchange);
+	else
+		ws_exchange_drop(exchange);
 }
 
 static void exchange_on_readable(struct ws_exchange *exchange)
@@ -222,11 +240,11 @@ static void exchange_on_readable(struct ws_exchange *exchange)
 	ssize_t n = recv(exchange->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return;
-	if (n <= 0) {
+	if (n < 0)
 		ws_exchange_drop(exchange);
-		return;
-	}
-	if (exchange->state == EXCHANGE_READING)
+	else if (n == 0)
+		exchange_on_end(exchange);
+	else if (exchange->state == EXCHANGE_READING)
 		exchange_take_head(exchange, bytes, (size_t)n);
 	else if (exchange->state == EXCHANGE_WAITING)
 		exchange_keep(exchange, bytes, (size_t)n);
@@ -242,7 +260,7 @@ static void exchange_on_poll(uv_poll_t *handle, int status, int events)
 		exchange_flush(exchange);
 	} else if ((events & UV_READABLE) != 0) {
 		exchange_on_readable(exchange);
-	} else if ((events & UV_DISCONNECT) != 0) {
+	} else if ((events & (UV_DISCONNECT | UV_PRIORITIZED)) != 0) {
 		ws_exchange_drop(exchange);
 	}
 }

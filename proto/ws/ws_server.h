@@ -6,7 +6,8 @@
  * as an *exchange* and answers it once, at once or later (it may first have to ask another
  * process): with a complete HTTP response, after which the connection closes, or by upgrading it
  * to a WebSocket *peer*. An exchange that is not answered within answer_timeout_ms is answered
- * 503. Later requests on the same connection are not read ("Connection: close").
+ * 503. Later requests on the same connection are not read ("Connection: close"). A peer that closes
+ * its sending side behind a request is answered all the same, unless it asked for a WebSocket.
  *
  * At max_connections the oldest connection goes that has not asked yet, or has been answered and
  * stays: silent strangers can't keep others out. When there is none, the rest waits in the backlog.

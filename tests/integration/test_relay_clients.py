@@ -12,6 +12,7 @@ import pytest
 
 import ws
 from fake_runtime import wait_until
+from raw_ws import RawClient
 from relay import DEADLINE_S, Stage, event, free_port
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -295,6 +296,15 @@ def test_other_routes(stage):
     for limit in ("0", "1001", "x", "-1"):
         assert stage.relay.get(f"/api/runtimes/r0/workers?limit={limit}")[0] == 400
     assert stage.relay.get("/api/runtimes/r0/workers?after=a%2Fb")[0] == 400
+
+
+def test_client_that_sends_nothing_more_is_answered_all_the_same(stage):
+    with RawClient(f"http://127.0.0.1:{stage.relay.port}/", request=(
+            "GET /api/runtimes HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "
+            f"{stage.relay.tokens['operator']}\r\n\r\n").encode()) as raw:
+        raw.end()
+        answer = raw.rest()
+    assert answer.startswith(b"HTTP/1.1 200 ") and b'"runtime_id":"r0"' in answer
 
 
 # Starting.

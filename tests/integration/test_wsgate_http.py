@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import socket
 import subprocess
 
 import pytest
@@ -30,10 +31,12 @@ def _gate(bin_dir, log):
         yield gate
 
 
-def answer(gate, request):
+def answer(gate, request, half_closed=False):
     """All bytes that come back for these."""
     with gate.connect() as raw:
         raw.sendall(request.encode())
+        if half_closed:
+            raw.shutdown(socket.SHUT_WR)
         received = b""
         while data := raw.recv(65536):
             received += data
@@ -200,6 +203,13 @@ def test_peer_that_leaves_while_eventlogd_is_asked_leaves_nothing_behind(bin_dir
             wait_until(lambda: gate.metric("connections") == 0, "its end")
         log.silent = False
         assert gate.get("/v1/runtime")[0] == 200
+
+
+def test_peer_that_sends_nothing_more_is_answered_all_the_same(gate):
+    for _ in range(20):
+        text = answer(gate, "GET /v1/runtime HTTP/1.1\r\nHost: h\r\n"
+                            f"Authorization: Bearer {TOKEN}\r\n\r\n", half_closed=True)
+        assert text.startswith("HTTP/1.1 200 ") and '"runtime_id":"rt-1"' in text
 
 
 def test_unix_listener_needs_no_token(bin_dir, log):

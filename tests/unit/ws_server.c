@@ -35,7 +35,7 @@ struct fixture {
 
 	struct ws_exchange *exchange; /* waiting for an answer */
 	struct ws_peer *peer;
-	unsigned int exchanges, gone, opened, data, writable, closed, sent;
+	unsigned int wakes, exchanges, gone, opened, data, writable, closed, sent;
 	uint16_t closed_code;
 };
 
@@ -94,7 +94,7 @@ static const struct ws_peer_handler peer_handler = {on_open, on_data, on_writabl
 
 static void on_wake(uv_timer_t *timer)
 {
-	(void)timer;
+	((struct fixture *)timer->data)->wakes++;
 }
 
 static int setup_with(void **state, const struct ws_context_config *context_config)
@@ -106,6 +106,7 @@ static int setup_with(void **state, const struct ws_context_config *context_conf
 	snprintf(f->path, sizeof(f->path), "%s/socket", f->directory);
 	assert_int_equal(uv_loop_init(&f->loop), 0);
 	uv_timer_init(&f->loop, &f->wake);
+	f->wake.data = f;
 	uv_timer_start(&f->wake, on_wake, 20, 20);
 	assert_int_equal(ws_context_open(&f->context, &f->loop, context_config), 0);
 	struct ws_server_config config = {
@@ -319,6 +320,67 @@ static void peer_that_leaves_while_it_waits_is_gone(void **state)
 	close(f->fd);
 	WAIT_UNTIL(f, f->gone == 1);
 	f->fd = unix_socket_connect(f->path);
+}
+
+static const char plain_head[] = "GET /v1/runtime HTTP/1.1\r\nHost: h\r\n\r\n";
+
+static void half_closed_peer_is_answered(void **state)
+{
+	struct fixture *f = *state;
+	for (int pipelined = 0; pipelined < 2; pipelined++) {
+		peer_sends(f, plain_head, strlen(plain_head));
+		WAIT_UNTIL(f, f->exchange != NULL);
+		/* Enough behind it, and it is no longer read when the end comes. */
+		for (int i = 0; pipelined == 1 && i < 100; i++)
+			peer_sends(f, plain_head, strlen(plain_head));
+		assert_int_equal(shutdown(f->fd, SHUT_WR), 0);
+		for (int i = 0; i < 10; i++)
+			turn(f);
+		assert_int_equal(f->gone, 0);
+		ws_exchange_respond(f->exchange, 200, NULL, "text/plain", "ok\n", 3);
+		f->exchange = NULL;
+		WAIT_UNTIL(f, !peer_reads(f, SIZE_MAX));
+		assert_true(has_received(f, "HTTP/1.1 200 "));
+		assert_true(has_received(f, "\r\n\r\nok\n"));
+		close(f->fd);
+		buf_reset(&f->received, 0);
+		f->fd = unix_socket_connect(f->path);
+	}
+}
+
+static void half_closed_peer_that_leaves_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	peer_sends(f, plain_head, strlen(plain_head));
+	WAIT_UNTIL(f, f->exchange != NULL);
+	assert_int_equal(shutdown(f->fd, SHUT_WR), 0);
+	turn(f);
+	assert_int_equal(f->gone, 0);
+	close(f->fd);
+	WAIT_UNTIL(f, f->gone == 1);
+	f->fd = unix_socket_connect(f->path);
+}
+
+/* The kernel says "half-closed" again at each look: nobody may be woken by that for ever. */
+static void half_closed_peer_that_reads_slowly_does_not_keep_the_loop_awake(void **state)
+{
+	struct fixture *f = *state;
+	enum { LEN = 8 * 1024 * 1024 };
+	char *body = calloc(1, LEN);
+	assert_non_null(body);
+	peer_sends(f, plain_head, strlen(plain_head));
+	WAIT_UNTIL(f, f->exchange != NULL);
+	assert_int_equal(shutdown(f->fd, SHUT_WR), 0);
+	ws_exchange_respond(f->exchange, 200, NULL, "text/plain", body, LEN);
+	f->exchange = NULL;
+	free(body);
+	turn(f);
+	unsigned int turns = 0, wakes = f->wakes;
+	for (; f->wakes < wakes + 10; turns++)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	assert_in_range(turns, 1, 100);
+	WAIT_UNTIL(f, !peer_reads(f, SIZE_MAX));
+	assert_true(f->received.len > LEN);
 }
 
 static void half_a_head_ends_with_408_and_garbage_with_400(void **state)
@@ -594,6 +656,9 @@ int main(void)
 		TEST(refusal_without_a_code_says_the_status_in_words),
 		TEST(upgrade_of_a_plain_request_answers_426),
 		TEST(peer_that_leaves_while_it_waits_is_gone),
+		TEST(half_closed_peer_is_answered),
+		TEST(half_closed_peer_that_leaves_is_gone),
+		TEST(half_closed_peer_that_reads_slowly_does_not_keep_the_loop_awake),
 		TEST(half_a_head_ends_with_408_and_garbage_with_400),
 		TEST(frames_arrive_whole_with_control_frames_between_them),
 		TEST(slow_peer_congests_and_is_told_when_it_has_room),
