@@ -379,17 +379,27 @@ static void api_start(struct api_request *request, const struct ws_request *head
 		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
 }
 
+/* …/workers/{worker_id}/{command}; and creating a worker. */
+bool api_is_command(const struct ws_request *head)
+{
+	struct ws_segment segments[3];
+	return ws_request_matches(
+		       head, "/api/runtimes/{}/workers/{}/{}", segments, ARRAY_SIZE(segments)) ||
+	       (ws_request_method(head) == WS_METHOD_OTHER &&
+		       ws_request_matches(
+			       head, "/api/runtimes/{}/workers", segments, ARRAY_SIZE(segments)));
+}
+
 static bool find_route(const struct relay *relay, const struct ws_request *head,
 	struct api_request *out, enum diagnostic *refusal)
 {
-	struct ws_segment segment[3];
+	struct ws_segment segment[2];
 	*refusal = DIAGNOSTIC_COUNT;
 	if (ws_request_matches(head, "/api/runtimes", NULL, 0)) {
 		out->route = API_RUNTIMES;
 		return true;
 	}
-	if (ws_request_matches(head, "/api/runtimes/{}/workers/{}/{}", segment, 3)) {
-		/* Commands and transcripts: routes of their own that do nothing yet. */
+	if (api_is_command(head)) {
 		*refusal = DIAGNOSTIC_BACKEND_RUNTIME_UNSUPPORTED;
 		return true;
 	}

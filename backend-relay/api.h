@@ -1,11 +1,12 @@
 /*
- * The read-only HTTP routes beside the observation: which runtimes and workers there are, for this
- * role.
+ * The HTTP routes beside the observation: which runtimes and workers there are, for this role.
  *
- *	GET /api/runtimes {"runtimes":[{"runtime_id","display_name"}…]} GET
- * /api/runtimes/{runtime_id}/workers             {"workers":[{"runtime_id","worker_id"}…],
- *	                                                    "next_after"}
- *	GET /api/runtimes/{runtime_id}/workers/{worker_id} {"runtime_id","worker_id"}
+ *	GET /api/runtimes             {"runtimes":[{"runtime_id","display_name"}…]}
+ *	GET …/{runtime_id}/workers    {"workers":[{"runtime_id","worker_id"}…],"next_after"}
+ *	GET …/workers/{worker_id}     {"runtime_id","worker_id"}
+ *
+ * Commands and transcripts have routes of their own, which answer
+ * `backend.runtime_unsupported` whatever the method is.
  *
  * Each name is put to projection before it is told, and before its runtime is asked; what a role
  * may not observe is answered like what does not exist. Of what the runtime says about a worker
@@ -17,6 +18,9 @@
 #pragma once
 
 #include "backend-relay/relay.h"
+
+/* Whether the request is for one of those: any other route knows GET only. */
+bool api_is_command(const struct ws_request *head);
 
 /* Takes the exchange. */
 void api_on_exchange(struct relay *relay, struct ws_exchange *exchange,

@@ -140,6 +140,10 @@ static void relay_on_exchange(struct ws_server *server, struct ws_exchange *exch
 {
 	struct relay *relay = ws_server_owner(server);
 	const struct ws_request *head = ws_exchange_request(exchange);
+	if (ws_request_method(head) != WS_METHOD_GET && !api_is_command(head)) {
+		ws_exchange_refuse_status(exchange, 405);
+		return;
+	}
 	struct identity identity;
 	enum authenticator_result result = authenticator_check(
 		&relay->authenticator, exchange, &identity);
@@ -230,6 +234,7 @@ static int open_server(struct relay *relay, int fd)
 		.fd = fd,
 		.max_connections = (unsigned int)config->max_clients + SPARE_CONNECTIONS,
 		.max_queued_bytes = config->client_queue_bytes,
+		.takes_any_method = true,
 		/* A request without a subprotocol waits for projection and for the runtime. */
 		.answer_timeout_ms = 2 * config->upstream_timeout_ms +
 				     config->projection_timeout_ms + 5000,

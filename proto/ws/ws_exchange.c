@@ -149,7 +149,7 @@ void ws_exchange_respond(struct ws_exchange *exchange, unsigned int status, cons
 		r = buf_printf(answer, "Sightline-Code: %s\r\n", code);
 	if (r == 0)
 		r = buf_append_str(answer, "\r\n");
-	if (r == 0)
+	if (r == 0 && ws_request_method(exchange->request) != WS_METHOD_HEAD)
 		r = buf_append(answer, body, len);
 	exchange->state = EXCHANGE_ANSWERING;
 	if (r < 0) {
@@ -171,11 +171,16 @@ void ws_exchange_refuse(
 	ws_exchange_respond(exchange, status, code, "application/json", body.data, body.len);
 }
 
+void ws_exchange_refuse_status(struct ws_exchange *exchange, unsigned int status)
+{
+	ws_exchange_refuse(exchange, status, NULL, status_row(status)->text);
+}
+
 /* A head that never becomes an exchange: nothing of Sightline has a code for it. */
 static void refuse_head(struct ws_exchange *exchange, unsigned int status)
 {
 	exchange->server->counters.heads_refused++;
-	ws_exchange_respond(exchange, status, NULL, "text/plain", "", 0);
+	ws_exchange_refuse_status(exchange, status);
 }
 
 /* ---- reading ---- */
@@ -183,6 +188,10 @@ static void refuse_head(struct ws_exchange *exchange, unsigned int status)
 static void exchange_on_head(struct ws_exchange *exchange)
 {
 	struct ws_server *server = exchange->server;
+	if (!server->takes_any_method && ws_request_method(exchange->request) != WS_METHOD_GET) {
+		refuse_head(exchange, 405);
+		return;
+	}
 	exchange->state = EXCHANGE_WAITING;
 	server->counters.exchanges++;
 	set_deadline(exchange, server->answer_timeout_ms);
@@ -278,7 +287,7 @@ void ws_exchange_check_deadline(struct ws_exchange *exchange, uint64_t now_ns)
 		exchange->state = EXCHANGE_ANSWERING;
 		server->handler->on_gone(server, exchange);
 		exchange->state = EXCHANGE_WAITING;
-		ws_exchange_respond(exchange, 503, NULL, "text/plain", "", 0);
+		ws_exchange_refuse_status(exchange, 503);
 		return;
 	case EXCHANGE_ANSWERING:
 	case EXCHANGE_LINGERING:

@@ -302,7 +302,7 @@ int ws_exchange_upgrade(struct ws_exchange *exchange, const char *subprotocol,
 	assert(exchange->state == EXCHANGE_WAITING);
 	struct ws_server *server = exchange->server;
 	if (!ws_request_is_upgrade(exchange->request)) {
-		ws_exchange_respond(exchange, 426, NULL, "text/plain", "", 0);
+		ws_exchange_refuse_status(exchange, 426);
 		return -EPROTO;
 	}
 	struct ws_peer *peer = calloc(1, sizeof(*peer));
@@ -310,7 +310,7 @@ int ws_exchange_upgrade(struct ws_exchange *exchange, const char *subprotocol,
 		if (peer != NULL)
 			buf_free(&peer->head);
 		free(peer);
-		ws_exchange_respond(exchange, 503, NULL, "text/plain", "", 0);
+		ws_exchange_refuse_status(exchange, 503);
 		return -ENOMEM;
 	}
 	peer->link.on_event = peer_on_event;

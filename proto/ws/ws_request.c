@@ -11,6 +11,7 @@ enum {
 	TEXT_BYTES = WS_REQUEST_HEAD_BYTES_MAX + 2 * WS_REQUEST_FIELDS_MAX + 2,
 	SUBPROTOCOLS_MAX = 16,
 	KEY_BYTES = 24, /* 16 bytes in base64 */
+	SKIP_BODY = 1,  /* what on_headers_complete answers to the library */
 };
 
 struct field {
@@ -129,11 +130,12 @@ static int request_on_headers_complete(http_parser *parser)
 	struct ws_request *request = parser->data;
 	if (next_text(request) == NULL)
 		return refuse(request, 431);
-	if ((parser->flags & F_CHUNKED) != 0 ||
-		((parser->flags & F_CONTENTLENGTH) != 0 && parser->content_length != 0))
+	bool has_body = (parser->flags & F_CHUNKED) != 0 ||
+			((parser->flags & F_CONTENTLENGTH) != 0 && parser->content_length != 0);
+	if (has_body && parser->method == HTTP_GET)
 		return refuse(request, 413);
 	request->complete = true;
-	return 0;
+	return has_body ? SKIP_BODY : 0;
 }
 
 static int request_on_message_complete(http_parser *parser)
@@ -232,10 +234,6 @@ static const char *bearer_token(const char *authorization)
 
 static void check_head(struct ws_request *request)
 {
-	if (request->parser.method != HTTP_GET) {
-		refuse(request, 405);
-		return;
-	}
 	if (request->parser.http_major != 1 || request->path == NULL || *request->path != '/' ||
 		strchr(request->path, '#') != NULL || !is_text(request->path) ||
 		!fields_are_good(request) ||
@@ -302,12 +300,25 @@ unsigned int ws_request_refusal(const struct ws_request *request)
 
 /* ---- what it says ---- */
 
+enum ws_method ws_request_method(const struct ws_request *request)
+{
+	switch (request->parser.method) {
+	case HTTP_GET:
+		return WS_METHOD_GET;
+	case HTTP_HEAD:
+		return WS_METHOD_HEAD;
+	default:
+		return WS_METHOD_OTHER;
+	}
+}
+
 bool ws_request_is_upgrade(const struct ws_request *request)
 {
 	const char *upgrade = find(request, "upgrade");
 	const char *version = find(request, "sec-websocket-version");
 	const char *key = find(request, "sec-websocket-key");
-	if (request->parser.http_minor < 1 || (request->parser.flags & F_CONNECTION_UPGRADE) == 0)
+	if (request->parser.method != HTTP_GET || request->parser.http_minor < 1 ||
+		(request->parser.flags & F_CONNECTION_UPGRADE) == 0)
 		return false;
 	if (upgrade == NULL || strcasecmp(upgrade, "websocket") != 0 || version == NULL ||
 		strcmp(version, "13") != 0 || key == NULL || strlen(key) != KEY_BYTES)

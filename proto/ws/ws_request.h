@@ -1,10 +1,10 @@
 /*
  * The head of one HTTP request, parsed by http_parser and checked.
  *
- * Limits: 8 KiB for the whole head, 64 header fields. Only GET without a body; anything else is a
- * result that names the status to answer with. Fields that can stand only once (Host,
- * Authorization, Origin, Sec-WebSocket-Key, …) are refused when they stand twice: no two readers
- * of a head may choose differently.
+ * Limits: 8 KiB for the whole head, 64 header fields. A GET has no body; the body of another method
+ * is not read. A head that breaks a rule is a result that names the status to answer with. Fields
+ * that can stand only once (Host, Authorization, Origin, Sec-WebSocket-Key, …) are refused when
+ * they stand twice: no two readers of a head may choose differently.
  *
  * Everything returned borrows from the request.
  */
@@ -40,6 +40,13 @@ _must_check_ enum ws_feed_result ws_request_feed(
 unsigned int ws_request_refusal(const struct ws_request *request);
 
 /* ---- what it says ---- */
+
+enum ws_method {
+	WS_METHOD_GET = 0,
+	WS_METHOD_HEAD = 1, /* its answer has no body */
+	WS_METHOD_OTHER = 2,
+};
+enum ws_method ws_request_method(const struct ws_request *request);
 
 /* Whether the request asks to become a WebSocket (version 13, with a proper key). */
 bool ws_request_is_upgrade(const struct ws_request *request);

@@ -228,6 +228,7 @@ static void server_init(struct ws_server *server, struct ws_context *context,
 	server->context = context;
 	server->handler = handler;
 	server->owner = owner;
+	server->takes_any_method = config->takes_any_method;
 	server->max_queued_bytes = config->max_queued_bytes;
 	server->head_timeout_ms = config->head_timeout_ms != 0 ? config->head_timeout_ms
 							       : TIMEOUT_MS;

@@ -48,6 +48,7 @@ struct ws_server_config {
 	const char *key_file;
 	unsigned int max_connections; /* at once; idle ones make room, then the rest waits */
 	size_t max_queued_bytes;      /* for each peer */
+	bool takes_any_method;        /* false: what is not a GET is answered 405 here */
 	uint64_t head_timeout_ms;     /* 0: 10,000 */
 	uint64_t answer_timeout_ms;   /* 0: 10,000 */
 };
@@ -63,7 +64,7 @@ struct ws_server_handler {
 
 struct ws_server_counters {
 	uint64_t accepted;      /* connections */
-	uint64_t heads_refused; /* too long, too slow, malformed */
+	uint64_t heads_refused; /* too long, too slow, malformed, not a GET */
 	uint64_t idle_dropped;  /* without a request, to make room */
 	uint64_t exchanges;
 	uint64_t upgrades;
@@ -110,6 +111,8 @@ void ws_exchange_respond(struct ws_exchange *exchange, unsigned int status, cons
  */
 void ws_exchange_refuse(
 	struct ws_exchange *exchange, unsigned int status, const char *code, const char *message);
+/* The same where there is no more to say than the status. */
+void ws_exchange_refuse_status(struct ws_exchange *exchange, unsigned int status);
 
 struct ws_peer_handler {
 	/* The answer to the upgrade is on its way. */

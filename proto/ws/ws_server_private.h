@@ -19,7 +19,7 @@ struct ws_server {
 	const struct ws_server_handler *handler;
 	void *owner;
 	struct unix_listener listener; /* of whatever family */
-	bool is_unix;
+	bool is_unix, takes_any_method;
 	struct lws_vhost *tls_vhost; /* NULL: no TLS */
 	size_t max_queued_bytes;
 	uint64_t head_timeout_ms, answer_timeout_ms;

@@ -33,7 +33,7 @@ static void look(const struct ws_request *request)
 	size_t value_len;
 	struct ws_segment segments[2];
 	expect(*ws_request_path(request) == '/');
-	(void)ws_request_is_upgrade(request);
+	expect(!ws_request_is_upgrade(request) || ws_request_method(request) == WS_METHOD_GET);
 	(void)ws_request_bearer(request);
 	for (size_t i = 0; ws_request_subprotocol(request, i) != NULL; i++)
 		expect(*ws_request_subprotocol(request, i) != '\0');

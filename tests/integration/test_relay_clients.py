@@ -289,9 +289,21 @@ def test_lists_of_a_runtime_that_fails(stage):
 def test_other_routes(stage):
     for path in ("/", "/api", "/api/runtimes/", "/api/runtimes/r0", "/healthz", "/metrics"):
         assert stage.relay.get(path)[0] == 404, path
-    for operation in ("commands", "input", "stop", "cancel", "transcript"):
-        assert stage.relay.get(f"/api/runtimes/r0/workers/w/{operation}")[:2] == \
-            (501, "backend.runtime_unsupported")
+    paths = [f"/api/runtimes/r0/workers/{worker}/{operation}" for worker in ("w", "none")
+             for operation in ("commands", "input", "stop", "cancel", "transcript")]
+    for method, body, more in (("GET", None, []), ("POST", None, ["/api/runtimes/r0/workers"]),
+                               ("POST", b"{}" * 1000, []), ("PUT", b"{}", []), ("DELETE", None, [])):
+        for path in paths + more:
+            assert stage.relay.get(path, method=method, body=body)[:2] == \
+                (501, "backend.runtime_unsupported"), (method, path)
+    assert stage.relay.get(paths[0], token="wrong", method="POST")[:2] == \
+        (401, "backend.unauthorized")
+    for path in ("/", "/api/runtimes", "/api/runtimes/r0/workers/w",
+                 "/api/runtimes/r0/workers/w/events/ws"):
+        for method in ("POST", "PUT", "DELETE", "HEAD", "OPTIONS"):
+            status, code, body = stage.relay.get(path, method=method)
+            assert (status, code) == (405, None), (method, path)
+            assert method == "HEAD" or json.loads(body)["error"]["code"] == "method_not_allowed"
     assert stage.relay.get("/api/runtimes/r0/workers/w/events/ws")[0] == 426
     for limit in ("0", "1001", "x", "-1"):
         assert stage.relay.get(f"/api/runtimes/r0/workers?limit={limit}")[0] == 400

@@ -142,6 +142,8 @@ def test_h2c_is_not_spoken(gate):
 
 @pytest.mark.parametrize("request_text,status", [
     ("POST /v1/runtime HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", 405),
+    ("POST /v1/runtime HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc", 405),
+    ("HEAD /v1/runtime HTTP/1.1\r\nHost: h\r\n\r\n", 405),
     ("GET /v1/runtime HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", 413),
     ("GET /v1/runtime HTTP/1.1\r\nHost: h\r\nX: " + "a" * 9000 + "\r\n\r\n", 431),
     ("GET /v1/runtime HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n", 400),
@@ -149,7 +151,9 @@ def test_h2c_is_not_spoken(gate):
     ("\x16\x03\x01\x02\x00", 400),
 ])
 def test_hostile_requests_get_a_status_and_harm_nobody(gate, request_text, status):
-    assert answer(gate, request_text).startswith(f"HTTP/1.1 {status} ")
+    head, body = answer(gate, request_text).split("\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ") and "Sightline-Code" not in head
+    assert ("error" in json.loads(body)) if not request_text.startswith("HEAD") else not body
     assert gate.get("/v1/runtime")[0] == 200
 
 

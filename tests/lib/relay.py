@@ -149,13 +149,14 @@ class Relay:
         self.heard.append(client)
         return client
 
-    def get(self, path, role="operator", token=None, headers=None):
-        """(status, Sightline-Code, body) of a GET."""
+    def get(self, path, role="operator", token=None, headers=None, method="GET", body=None):
+        """(status, Sightline-Code, body) of a GET, or of another method."""
         headers = dict(headers or {})
         token = token or self.tokens.get(role)
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers,
+                                         method=method, data=body)
         try:
             with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
                 status, head, body = answer.status, answer.headers, answer.read().decode()

@@ -103,8 +103,9 @@ static void hostile_heads_are_refused_with_their_status(void **state)
 		const char *head;
 		unsigned int status;
 	} cases[] = {
-		{"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", 405},
-		{"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n", 405},
+		{"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n", 400},
+		{"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", 400},
+		{"POST / HTTP/1.1\r\n\r\n", 400},
 		{"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", 413},
 		{"GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", 413},
 		{"GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400},
@@ -130,6 +131,37 @@ static void hostile_heads_are_refused_with_their_status(void **state)
 	assert_int_equal(parse(nul, sizeof(nul) - 1, NULL), 400);
 	static const char nul_in_path[] = "GET /a\0b HTTP/1.1\r\nHost: h\r\n\r\n";
 	assert_int_equal(parse(nul_in_path, sizeof(nul_in_path) - 1, NULL), 400);
+}
+
+static void body_of_another_method_is_not_part_of_the_head(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *head, *body;
+		enum ws_method method;
+	} cases[] = {
+		{"GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "", WS_METHOD_GET},
+		{"HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n", "", WS_METHOD_HEAD},
+		{"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", "", WS_METHOD_OTHER},
+		{"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n", "abc",
+			WS_METHOD_OTHER},
+		{"PUT /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+			"3\r\nabc\r\n0\r\n\r\n", WS_METHOD_OTHER},
+		{"DELETE /a HTTP/1.1\r\n" UPGRADE "\r\n", "", WS_METHOD_OTHER},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char bytes[512];
+		int len = snprintf(bytes, sizeof(bytes), "%s%s", cases[i].head, cases[i].body);
+		struct ws_request *request = ws_request_new();
+		size_t consumed;
+		assert_int_equal(
+			ws_request_feed(request, bytes, (size_t)len, &consumed), WS_FEED_COMPLETE);
+		assert_int_equal(consumed, strlen(cases[i].head));
+		assert_int_equal(ws_request_method(request), cases[i].method);
+		assert_string_equal(ws_request_path(request), "/a");
+		assert_false(ws_request_is_upgrade(request));
+		ws_request_free(request);
+	}
 }
 
 static void head_is_bounded_in_bytes_and_fields(void **state)
@@ -274,6 +306,7 @@ int main(void)
 		cmocka_unit_test(upgrade_is_recognised_wherever_the_head_is_cut),
 		cmocka_unit_test(plain_request_is_no_upgrade),
 		cmocka_unit_test(hostile_heads_are_refused_with_their_status),
+		cmocka_unit_test(body_of_another_method_is_not_part_of_the_head),
 		cmocka_unit_test(head_is_bounded_in_bytes_and_fields),
 		cmocka_unit_test(authorization_of_another_kind_is_told_apart_from_none),
 		cmocka_unit_test(subprotocols_come_in_order_also_from_two_lines),
