@@ -9,6 +9,7 @@
 #include "proto/base/buf.h"
 #include "proto/base/fd.h"
 #include "proto/base/map.h"
+#include "proto/base/utf8.h"
 
 enum { MAX_NODES = 65536 };
 
@@ -31,6 +32,20 @@ int yaml_fail(struct yaml_error *error, const struct yaml_tree *tree, const yaml
 	return fail_at(error, tree->path, start, text);
 }
 
+/* Where libyaml says that it stopped; of bytes that are no text it knows only their offset. */
+static yaml_mark_t place_of_problem(const yaml_parser_t *parser, const uint8_t *bytes, size_t len)
+{
+	if (parser->error != YAML_READER_ERROR)
+		return parser->problem_mark;
+	yaml_mark_t mark = {0};
+	for (size_t i = 0; i < len && i < parser->problem_offset; i++) {
+		bool ends_line = bytes[i] == '\n';
+		mark.line += ends_line ? 1 : 0;
+		mark.column = ends_line ? 0 : mark.column + !utf8_is_continuation(bytes[i]);
+	}
+	return mark;
+}
+
 /*
  * Refuses aliases before the tree is built: libyaml resolves them to shared nodes, and a file of a
  * few lines could then describe a tree of billions.
@@ -49,7 +64,7 @@ static int check_events(
 		if (!yaml_parser_parse(&parser, &event)) {
 			r = parser.error == YAML_MEMORY_ERROR
 				    ? -ENOMEM
-				    : fail_at(error, name, parser.problem_mark,
+				    : fail_at(error, name, place_of_problem(&parser, bytes, len),
 					      parser.problem != NULL ? parser.problem : "not YAML");
 			break;
 		}
