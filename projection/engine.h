@@ -46,6 +46,13 @@ enum verdict {
 /* "pass", "rewrite", "deny", "refused", as on the wire. */
 const char *verdict_name(enum verdict verdict);
 
+/* What was at work, for --explain. */
+struct engine_trace {
+	bool *rule;   /* by redact rule */
+	bool *deny;   /* by glob of `deny` */
+	bool unnamed; /* a kind that no `allow` names */
+};
+
 struct engine {
 	struct json_tape tape;
 	struct splice splice;
@@ -54,7 +61,7 @@ struct engine {
 	struct frame *frame;              /* [JSON_DEPTH_MAX + 1] */
 	uint64_t *sets;                   /* one set of positions for each frame, and scratch */
 	size_t sets_words;
-	bool *rule_hit; /* by rule, for --explain; NULL: not recorded */
+	struct engine_trace *trace; /* NULL: not recorded */
 
 	const uint8_t *payload;
 	struct rules *rules;

@@ -81,6 +81,24 @@ int engine_look_at_members(struct engine *engine, uint32_t object, struct look *
 	return 0;
 }
 
+static void note_denial(struct engine *engine, const uint8_t *kind, size_t len)
+{
+	const struct policy_role *role = engine->rules->role;
+	const char *text = (const char *)kind;
+	if (!glob_list_matches(&role->events_allow, text, len))
+		engine->trace->unnamed = true;
+	for (size_t i = 0; i < role->events_deny.count; i++)
+		engine->trace->deny[i] |= glob_list_matches_at(&role->events_deny, i, text, len);
+}
+
+static bool judge_kind(struct engine *engine, const uint8_t *kind, size_t len)
+{
+	bool allowed = rules_judge_kind(engine->rules, kind, len, engine_set(engine, SET_START));
+	if (!allowed && engine->trace != NULL)
+		note_denial(engine, kind, len);
+	return allowed;
+}
+
 /* Judges every string member of this name as the kind. */
 static int judge_members(struct engine *engine, uint32_t object, uint16_t name, bool *allowed)
 {
@@ -93,9 +111,7 @@ static int judge_members(struct engine *engine, uint32_t object, uint16_t name, 
 		int r = engine_text_of(engine, &token[key + 1], &text, &len);
 		if (r < 0)
 			return r;
-		*allowed = rules_judge_kind(
-				   engine->rules, text, len, engine_set(engine, SET_START)) &&
-			   *allowed;
+		*allowed = judge_kind(engine, text, len) && *allowed;
 	}
 	return 0;
 }
@@ -113,8 +129,7 @@ int engine_judge_event(struct engine *engine, uint32_t object, const struct look
 	if (r < 0)
 		return r;
 	if (by_type && !look->type.first_is_text)
-		*allowed = rules_judge_kind(engine->rules, (const uint8_t *)"", 0, start) &&
-			   *allowed;
+		*allowed = judge_kind(engine, (const uint8_t *)"", 0) && *allowed;
 	for (size_t i = 0; i < engine->rules->words; i++)
 		set[i] |= start[i];
 	return 0;

@@ -7,33 +7,63 @@
 #include "projection/engine.h"
 #include "proto/base/buf.h"
 #include "proto/json.h"
+#include "proto/limits.h"
 
 struct explanation {
 	const struct policy_role *role;
 	struct rules *rules;
 	struct engine engine;
+	struct engine_trace trace;
 	struct open_blocks blocks;
 	bool observes;
 	struct buf line;
 };
 
+static int append_rule(struct buf *line, const char *text)
+{
+	int r = line->data[line->len - 1] != '[' ? buf_append_str(line, ",") : 0;
+	return r < 0 ? r : json_append_quoted(line, text, strlen(text));
+}
+
+/* "line:column what glob" */
+static int append_place(
+	struct buf *line, const struct policy_place *place, const char *what, const char *glob)
+{
+	char text[POLICY_GLOB_BYTES_MAX + 64];
+	snprintf(text, sizeof(text), "%zu:%zu %s%s%s", place->line, place->column, what,
+		glob[0] != '\0' ? " " : "", glob);
+	return append_rule(line, text);
+}
+
+/* What denied the event, or events nested in it, and then what changed something. */
 static int append_rules(struct explanation *explanation)
 {
 	struct buf *line = &explanation->line;
 	const struct policy_role *role = explanation->role;
+	const struct engine_trace *trace = &explanation->trace;
+	const struct glob_list *deny = &role->events_deny;
 	int r = 0;
-	bool first = true;
+	if (!explanation->observes && role->observe_at.line != 0)
+		r = append_place(line, &role->observe_at, "observe", "");
+	if (r == 0 && trace->unnamed && role->events_allow.at.line != 0)
+		r = append_place(line, &role->events_allow.at, "allow", "");
+	for (size_t i = 0; i < deny->count && r == 0; i++) {
+		if (trace->deny[i])
+			r = append_place(line, &deny->place[i], "deny", deny->glob[i]);
+	}
 	for (size_t i = 0; i < role->redact_count && r == 0; i++) {
-		if (!explanation->engine.rule_hit[i])
-			continue;
-		if (!first)
-			r = buf_append_str(line, ",");
-		first = false;
-		if (r == 0)
-			r = json_append_quoted(
-				line, role->redact[i].place, strlen(role->redact[i].place));
+		if (trace->rule[i])
+			r = append_rule(line, role->redact[i].place);
 	}
 	return r;
+}
+
+static void forget_trace(struct explanation *explanation)
+{
+	const struct policy_role *role = explanation->role;
+	memset(explanation->trace.rule, 0, role->redact_count);
+	memset(explanation->trace.deny, 0, role->events_deny.count);
+	explanation->trace.unnamed = false;
 }
 
 static int append_text_or_null(struct buf *line, const uint8_t *text, size_t len)
@@ -51,11 +81,12 @@ static int explain_event(
 	const uint8_t *out = NULL;
 	size_t out_len = 0;
 	int verdict = VERDICT_DENY;
-	if (explanation->observes) {
-		memset(engine->rule_hit, 0, explanation->role->redact_count);
+	forget_trace(explanation);
+	if (len > EVENT_BYTES_MAX)
+		verdict = VERDICT_REFUSED;
+	else if (explanation->observes)
 		verdict = engine_project_next(engine, explanation->rules, &explanation->blocks,
 			number, payload, len, &out, &out_len);
-	}
 	if (verdict < 0)
 		return verdict;
 	if (verdict == VERDICT_PASS) {
@@ -71,7 +102,7 @@ static int explain_event(
 	if (r == 0)
 		r = buf_printf(line, ",\"verdict\":\"%s\",\"rules\":[",
 			verdict_name((enum verdict)verdict));
-	if (r == 0 && verdict == VERDICT_REWRITE)
+	if (r == 0 && verdict != VERDICT_REFUSED)
 		r = append_rules(explanation);
 	if (r == 0)
 		r = buf_append_str(line, "],\"payload\":");
@@ -110,12 +141,16 @@ int explain(const struct policy_role *role, const struct projection_key *key,
 	int r = rules_compile(&explanation.rules, explanation.role, key);
 	if (r == 0)
 		r = engine_init(&explanation.engine);
-	if (r == 0) {
-		explanation.engine.rule_hit = calloc(explanation.role->redact_count + 1, 1);
-		r = explanation.engine.rule_hit != NULL ? explain_lines(&explanation, in, out)
-							: -ENOMEM;
-	}
-	free(explanation.engine.rule_hit);
+	struct engine_trace *trace = &explanation.trace;
+	trace->rule = calloc(explanation.role->redact_count + 1, sizeof(*trace->rule));
+	trace->deny = calloc(explanation.role->events_deny.count + 1, sizeof(*trace->deny));
+	if (r == 0 && (trace->rule == NULL || trace->deny == NULL))
+		r = -ENOMEM;
+	explanation.engine.trace = trace;
+	if (r == 0)
+		r = explain_lines(&explanation, in, out);
+	free(trace->rule);
+	free(trace->deny);
 	open_blocks_free(&explanation.blocks);
 	engine_free(&explanation.engine);
 	rules_free(explanation.rules);

@@ -5,10 +5,15 @@
 
 #include "proto/ids.h"
 
+bool glob_list_matches_at(const struct glob_list *list, size_t index, const char *text, size_t len)
+{
+	return glob_matches(list->glob[index], strlen(list->glob[index]), text, len);
+}
+
 bool glob_list_matches(const struct glob_list *list, const char *text, size_t len)
 {
 	for (size_t i = 0; i < list->count; i++) {
-		if (glob_matches(list->glob[i], strlen(list->glob[i]), text, len))
+		if (glob_list_matches_at(list, i, text, len))
 			return true;
 	}
 	return false;
@@ -19,6 +24,7 @@ static void glob_list_free(struct glob_list *list)
 	for (size_t i = 0; i < list->count; i++)
 		free(list->glob[i]);
 	free(list->glob);
+	free(list->place);
 }
 
 static void redact_rule_free(struct redact_rule *rule)

@@ -28,14 +28,23 @@ enum {
 	POLICY_BLOCKS_MAX = 32,
 };
 
+/* Where something stands in the file; line 0: nowhere. */
+struct policy_place {
+	size_t line, column;
+};
+
 /* Globs: `*` any run of characters, `?` one; nothing else is special. */
 struct glob_list {
 	char **glob;
+	struct policy_place *place; /* of each */
 	size_t count;
+	struct policy_place at; /* of the list */
 };
 
 /* Whether any of them matches. The text need not end in a NUL. */
 bool glob_list_matches(const struct glob_list *list, const char *text, size_t len);
+/* Whether that one does. */
+bool glob_list_matches_at(const struct glob_list *list, size_t index, const char *text, size_t len);
 
 struct observe_rule {
 	char *runtime, *worker;  /* globs */
@@ -86,6 +95,7 @@ struct policy_role {
 	char *name;
 	struct observe_rule *observe;
 	size_t observe_count;
+	struct policy_place observe_at;
 	struct glob_list events_allow, events_deny;
 	struct glob_list commands_allow, commands_deny;
 	struct redact_rule *redact;

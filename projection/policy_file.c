@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "projection/policy_private.h"
+#include "proto/ids.h"
 
 static const char *const action_words[] = {
 	[REDACT_REMOVE] = "remove",
@@ -36,20 +37,47 @@ int policy_read_text(const char *key, size_t max_bytes, bool may_be_empty, char 
 	return *out != NULL ? 0 : -ENOMEM;
 }
 
-static int read_globs(const char *key, struct glob_list *list, struct yaml_tree *tree,
+/* A glob over ids: one with another character matches none, which is never what was meant. */
+static int read_id_glob(const char *key, char **out, struct yaml_tree *tree,
 	const yaml_node_t *node, struct yaml_error *error)
+{
+	int r = policy_read_text(key, POLICY_GLOB_BYTES_MAX, false, out, tree, node, error);
+	for (const char *p = *out; r == 0 && *p != '\0'; p++) {
+		if (*p != '*' && *p != '?' && !id_is_valid(p, 1))
+			r = yaml_fail(error, tree, node,
+				"%s \"%s\" matches no id, for its character %zu", key, *out,
+				(size_t)(p - *out) + 1);
+	}
+	return r;
+}
+
+typedef int glob_reader(const char *key, char **out, struct yaml_tree *tree,
+	const yaml_node_t *node, struct yaml_error *error);
+
+/* A glob over names of kinds or commands, which may be any text. */
+static int read_glob(const char *key, char **out, struct yaml_tree *tree, const yaml_node_t *node,
+	struct yaml_error *error)
+{
+	return policy_read_text(key, POLICY_GLOB_BYTES_MAX, false, out, tree, node, error);
+}
+
+static int read_globs(const char *key, glob_reader *read, struct glob_list *list,
+	struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	if (node->type != YAML_SEQUENCE_NODE)
 		return yaml_fail(error, tree, node, "%s must be a list of globs", key);
 	size_t count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
 	if (count > POLICY_GLOBS_MAX)
 		return yaml_fail(error, tree, node, "%s has too many globs", key);
+	list->at = policy_place_of(node);
 	list->glob = calloc(count != 0 ? count : 1, sizeof(*list->glob));
-	if (list->glob == NULL)
+	list->place = calloc(count != 0 ? count : 1, sizeof(*list->place));
+	if (list->glob == NULL || list->place == NULL)
 		return -ENOMEM;
 	for (; list->count < count; list->count++) {
-		int r = policy_read_text("a glob", POLICY_GLOB_BYTES_MAX, false,
-			&list->glob[list->count], tree, yaml_item(tree, node, list->count), error);
+		const yaml_node_t *item = yaml_item(tree, node, list->count);
+		list->place[list->count] = policy_place_of(item);
+		int r = read("a glob", &list->glob[list->count], tree, item, error);
 		if (r < 0)
 			return r;
 	}
@@ -75,23 +103,21 @@ static int observe_read_runtime(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct observe_rule *rule = target;
-	return policy_read_text(
-		"runtime", POLICY_GLOB_BYTES_MAX, false, &rule->runtime, tree, node, error);
+	return read_id_glob("runtime", &rule->runtime, tree, node, error);
 }
 
 static int observe_read_worker(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct observe_rule *rule = target;
-	return policy_read_text(
-		"worker", POLICY_GLOB_BYTES_MAX, false, &rule->worker, tree, node, error);
+	return read_id_glob("worker", &rule->worker, tree, node, error);
 }
 
 static int observe_read_except(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct observe_rule *rule = target;
-	return read_globs("except", &rule->except, tree, node, error);
+	return read_globs("except", read_id_glob, &rule->except, tree, node, error);
 }
 
 static const struct config_key observe_keys[] = {
@@ -105,6 +131,7 @@ static int role_read_observe(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct policy_role *role = target;
+	role->observe_at = policy_place_of(node);
 	int r = allocate_items("observe", POLICY_GLOBS_MAX, sizeof(*role->observe),
 		(void **)&role->observe, tree, node, error);
 	const yaml_node_t *item;
@@ -123,13 +150,15 @@ struct allow_deny {
 static int read_allow(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
-	return read_globs("allow", ((struct allow_deny *)target)->allow, tree, node, error);
+	return read_globs(
+		"allow", read_glob, ((struct allow_deny *)target)->allow, tree, node, error);
 }
 
 static int read_deny(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
-	return read_globs("deny", ((struct allow_deny *)target)->deny, tree, node, error);
+	return read_globs(
+		"deny", read_glob, ((struct allow_deny *)target)->deny, tree, node, error);
 }
 
 static const struct config_key allow_deny_keys[] = {
@@ -169,7 +198,7 @@ static int redact_read_in(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct redact_rule *rule = ((struct redact_reading *)target)->rule;
-	int r = read_globs("in", &rule->in, tree, node, error);
+	int r = read_globs("in", read_glob, &rule->in, tree, node, error);
 	if (r == 0 && rule->in.count == 0)
 		return yaml_fail(error, tree, node, "in must name at least one kind");
 	return r;
@@ -325,8 +354,9 @@ static int read_redact_rule(struct redact_rule *rule, struct yaml_tree *tree,
 						  : (enum redact_action)reading.action;
 		rule->anywhere = reading.anywhere;
 		rule->keep = reading.keep;
-		if (asprintf(&rule->place, "%zu:%zu %s %s", node->start_mark.line + 1,
-			    node->start_mark.column + 1, redact_action_name(rule->action),
+		struct policy_place place = policy_place_of(node);
+		if (asprintf(&rule->place, "%zu:%zu %s %s", place.line, place.column,
+			    redact_action_name(rule->action),
 			    reading.path != NULL ? reading.path : "**") < 0) {
 			rule->place = NULL;
 			r = -ENOMEM;

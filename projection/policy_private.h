@@ -4,6 +4,11 @@
 #include "projection/policy.h"
 #include "proto/base/yaml_config.h"
 
+static inline struct policy_place policy_place_of(const yaml_node_t *node)
+{
+	return (struct policy_place){node->start_mark.line + 1, node->start_mark.column + 1};
+}
+
 /* A text of at most max_bytes, copied. 0 or -errno. */
 _must_check_ int policy_read_text(const char *key, size_t max_bytes, bool may_be_empty, char **out,
 	struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error);

@@ -5,8 +5,8 @@
 
 static void note_hit(struct engine *engine, uint32_t rule)
 {
-	if (engine->rule_hit != NULL)
-		engine->rule_hit[rule] = true;
+	if (engine->trace != NULL)
+		engine->trace->rule[rule] = true;
 }
 
 /* The text of a string while rules change it: in the payload, or in engine->text. */
