@@ -118,7 +118,7 @@ static int begin_epoch(struct event_log *log, const struct recovery *recovery)
 	if (recovery->is_empty) {
 		randombytes_buf(view->log_id, sizeof(view->log_id));
 		catalog_begin_epoch(view, 1, 1);
-		report(log, FINDING_LOG_CREATED, NULL);
+		log->is_new = true;
 		return 0;
 	}
 	if (recovery->is_clean) {

@@ -49,6 +49,7 @@ struct event_log {
 	bool spare_asked;
 	struct roll *roll; /* the one that runs or has to run again; NULL: none */
 	bool roll_asked;
+	bool is_new; /* its first segment is still to be made, and told of */
 	struct segment *next; /* becomes active when the roll is done */
 	bool has_no_space, heal_is_due, heal_asked;
 	uint64_t heal_bytes;

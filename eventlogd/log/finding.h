@@ -10,7 +10,7 @@
 
 enum finding_kind {
 	/* for information */
-	FINDING_LOG_CREATED,       /* the directory was empty: a new log */
+	FINDING_LOG_CREATED,       /* there was no log in the directory; now there is */
 	FINDING_UNCLEAN_STOP,      /* the last stop was not clean: a new epoch begins */
 	FINDING_TEMPORARY_REMOVED, /* a *.tmp of ours, never part of the log */
 	FINDING_SEGMENT_PRUNED,    /* by retention; the sequences are those of the segment */

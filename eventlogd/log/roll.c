@@ -87,6 +87,15 @@ int log_begin_roll(struct event_log *log, uint64_t wall_ns)
 	return 0;
 }
 
+/* Not before: what is in no file yet has not been created. */
+static void tell_created(struct event_log *log)
+{
+	const struct finding finding = {.kind = FINDING_LOG_CREATED};
+	if (log->is_new)
+		finding_report(&log->config.findings, &finding);
+	log->is_new = false;
+}
+
 static void finish_roll(struct event_log *log)
 {
 	struct roll *roll = log->roll;
@@ -110,6 +119,7 @@ static void finish_roll(struct event_log *log)
 		log->marked_seq = log->written.seq;
 		log->next = NULL;
 		syncer_set_fd(&log->syncer, log->active_fd);
+		tell_created(log);
 	}
 	seal_free(&roll->seal);
 	free(roll);

@@ -86,6 +86,15 @@ def test_read_only_directory(bin_dir):
     assert server.process.wait(20) == 1
     server.process = None
     assert str(server.log_dir) in server.stderr() and "Permission denied" in server.stderr()
+    assert "created" not in server.stderr()
+
+
+def test_a_new_log_is_told_once(bin_dir):
+    with Eventlogd(bin_dir) as server:
+        server.restart()
+        server.kill()
+        server.start()
+        assert server.stderr().count("log created") == 1
 
 
 def test_directory_in_use_by_another_eventlogd(bin_dir):
