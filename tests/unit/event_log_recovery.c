@@ -534,6 +534,33 @@ static void moved_and_copied_records_never_validate(void **state)
 	log_fixture_open(f);
 }
 
+static void a_record_whose_worker_is_no_id_stops_nothing(void **state)
+{
+	struct log_fixture *f = *state;
+	append_n(f, "w", 3);
+	log_fixture_kill(f);
+	char path[PATH_BYTES];
+	log_fixture_segment_path(f, 0, path, sizeof(path));
+	size_t len, size;
+	uint8_t *bytes = log_fixture_load(path, &len);
+	size_t at = offset_of(bytes, len, 2);
+	struct record record;
+	assert_int_equal(record_decode(bytes + at, len - at, &record, &size), RECORD_OK);
+	uint8_t forged[256];
+	assert_true(size <= sizeof(forged));
+	record.worker = "/";
+	record_encode(&record, forged);
+	record_place(forged, get_le32(bytes + at + RECORD_SALT_AT), (uint32_t)at, 0);
+	log_fixture_patch(path, at, forged, size);
+	free(bytes);
+	log_fixture_open(f);
+	expect_log(f, "w", "1 3");
+	append_n(f, "w", 1);
+	assert_int_equal(log_fixture_close(f), 0);
+	log_fixture_open(f);
+	expect_log(f, "w", "1 3-4");
+}
+
 static void what_is_not_ours_is_reported_and_left_alone(void **state)
 {
 	struct log_fixture *f = *state;
@@ -732,6 +759,7 @@ int main(void)
 		LOG_TEST(a_damaged_header_page_costs_no_record),
 		LOG_TEST(every_flipped_byte_costs_at_most_its_record),
 		LOG_TEST(moved_and_copied_records_never_validate),
+		LOG_TEST(a_record_whose_worker_is_no_id_stops_nothing),
 		LOG_TEST(what_is_not_ours_is_reported_and_left_alone),
 		LOG_TEST(a_file_in_the_middle_of_a_segment_costs_no_record),
 		LOG_TEST(a_segment_of_another_log_is_left_alone),
