@@ -11,9 +11,14 @@ static bool is_id_character(char c)
 	       c == '_' || c == '.' || c == ':' || c == '-';
 }
 
+static bool is_dot_segment(const char *bytes, size_t len)
+{
+	return len <= 2 && bytes[0] == '.' && bytes[len - 1] == '.';
+}
+
 bool id_is_valid(const char *bytes, size_t len)
 {
-	if (len == 0 || len > ID_BYTES_MAX)
+	if (len == 0 || len > ID_BYTES_MAX || is_dot_segment(bytes, len))
 		return false;
 	for (size_t i = 0; i < len; i++) {
 		if (!is_id_character(bytes[i]))

@@ -1,5 +1,6 @@
 /*
- * Worker and runtime ids: 1 to 128 bytes of [A-Za-z0-9_.:-], chosen by strangers.
+ * Worker and runtime ids: 1 to 128 bytes of [A-Za-z0-9_.:-], chosen by strangers. Not "." and "..":
+ * an id is a segment of a URL's path, and browsers and proxies resolve these two, however encoded.
  */
 #pragma once
 

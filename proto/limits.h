@@ -18,7 +18,7 @@
 #define JSON_DEPTH_MAX 128  /* arrays and objects open at once; the same in every process */
 #define MSGPACK_DEPTH_MAX 8 /* no message of ours nests deeper; msgpack-c itself stops at 32 */
 #define MSGPACK_ELEMENTS_MAX 65536 /* in one message: 5 batches, or 2,000 rows of workers */
-#define ID_BYTES_MAX 128           /* worker and runtime ids: 1 to this many of [A-Za-z0-9_.:-] */
+#define ID_BYTES_MAX 128           /* worker and runtime ids: ids.h */
 #define KIND_BYTES_MAX 255         /* a longer kind counts as none */
 #define NAME_BYTES_MAX 255         /* producer ids, names in HELLO, role names */
 #define ERROR_TEXT_BYTES_MAX 512

@@ -70,11 +70,12 @@ def test_one_bad_event_refuses_the_whole_batch(server, payload, code):
         assert p.acked("whole", [event()])[0] == before + 1
 
 
-@pytest.mark.parametrize("worker", ["", "a/b", "x" * 129, "x" * 200, "a b", "ü", "a\n"])
+@pytest.mark.parametrize("worker", ["", "a/b", "x" * 129, "x" * 200, "a b", "ü", "a\n", ".", ".."])
 def test_worker_id_that_cannot_be_is_refused(server, worker):
     with server.publisher() as p:
         assert p.nacked(worker, [event()]) == ("worker_id_invalid", None)
-        assert p.acked("x" * 128, [event()])[0] is not None
+        for good in ("x" * 128, "...", ".x"):
+            assert p.acked(good, [event()])[0] is not None
 
 
 def test_batch_over_the_limit_is_refused(server):

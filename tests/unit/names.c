@@ -25,6 +25,11 @@ static void ids_are_short_and_plain(void **state)
 	assert_false(id_is_valid("a b", 3));
 	assert_false(id_is_valid("a\0b", 3));
 	assert_false(id_is_valid("\xc3\xa9", 2));
+	assert_false(id_is_valid(".", 1));
+	assert_false(id_is_valid("..", 2));
+	assert_true(id_is_valid("...", 3));
+	assert_true(id_is_valid(".a", 2));
+	assert_true(id_is_valid("a.", 2));
 	struct id id;
 	assert_false(id_set(&id, "../x", 4));
 	assert_string_equal(id.text, "");
