@@ -5,28 +5,17 @@
 
 #include "eventlogd/ctl/map_view.h"
 #include "eventlogd/ctl/query.h"
-#include "eventlogd/ctl/verb.h"
 #include "proto/ids.h"
 
-struct options {
-	const char *socket;
-	bool json;
+struct asked {
+	struct query_options options;
+	const char *worker;
+	bool is_done;
 };
 
 static const struct option_row rows[] = {
-	{"socket", 's', OPTION_TEXT, offsetof(struct options, socket), "PATH",
-		"eventlogd's tail socket (default: $" ENVIRONMENT_TAIL_SOCKET
-		",\nelse " DEFAULT_TAIL_SOCKET ").",
-		NULL},
-	{"json", 'j', OPTION_FLAG, offsetof(struct options, json), NULL,
-		"One JSON object on one line.", NULL},
+	QUERY_OPTION_ROWS(struct asked, options, "One JSON object on one line."),
 	{0},
-};
-
-struct asked {
-	const struct options *options;
-	const char *worker;
-	bool is_done;
 };
 
 static int write_request(void *owner, struct buf *out)
@@ -45,7 +34,7 @@ static bool on_reply(void *owner, const msgpack_object *map)
 {
 	struct asked *asked = owner;
 	asked->is_done = true;
-	if (asked->options->json) {
+	if (asked->options.json) {
 		_cleanup_buf_ struct buf text = {0};
 		if (map_view_json(&text, map) != 0 || buf_append_str(&text, "\n") != 0)
 			return false;
@@ -63,11 +52,13 @@ static bool on_reply(void *owner, const msgpack_object *map)
 	return true;
 }
 
+static const struct query query = {write_request, on_reply, MESSAGE_FORGET_REPLY};
+
 static int run(const struct verb *verb, int argc, char **argv)
 {
-	struct options options = {0};
+	struct asked asked = {0};
 	int count;
-	int result = verb_parse(verb, &options, argc, argv, 1, &count);
+	int result = verb_parse(verb, &asked, argc, argv, 1, &count);
 	if (result >= 0)
 		return result;
 	if (count == 0 || !id_is_valid(argv[0], strlen(argv[0]))) {
@@ -75,15 +66,8 @@ static int run(const struct verb *verb, int argc, char **argv)
 			stderr);
 		return EXIT_USAGE;
 	}
-	struct asked asked = {.options = &options, .worker = argv[0]};
-	const struct query query = {.who = "eventlogctl forget",
-		.socket = verb_socket(options.socket, ENVIRONMENT_TAIL_SOCKET, DEFAULT_TAIL_SOCKET),
-		.owner = &asked,
-		.write_request = write_request,
-		.on_reply = on_reply,
-		.reply_type = MESSAGE_FORGET_REPLY};
-	result = query_run(&query);
-	return fflush(stdout) == 0 ? result : EXIT_FAILED;
+	asked.worker = argv[0];
+	return query_run(verb, &asked.options, &query, &asked);
 }
 
 const struct verb verb_forget = {

@@ -7,11 +7,13 @@
 
 #include "eventlogd/ctl/connection.h"
 #include "eventlogd/ctl/gist.h"
-#include "eventlogd/ctl/verb.h"
 #include "proto/limits.h"
 
 struct asking {
 	const struct query *query;
+	void *owner;
+	char who[64]; /* "eventlogctl status", for messages and HELLO */
+	const char *socket;
 	struct connection connection;
 	int result;
 };
@@ -19,7 +21,7 @@ struct asking {
 static void asking_end(struct asking *asking, int result, const char *why)
 {
 	if (result != EXIT_DONE)
-		fprintf(stderr, "%s: %s: %s\n", asking->query->who, asking->query->socket, why);
+		fprintf(stderr, "%s: %s: %s\n", asking->who, asking->socket, why);
 	asking->result = result;
 	connection_stop(&asking->connection);
 }
@@ -27,7 +29,7 @@ static void asking_end(struct asking *asking, int result, const char *why)
 static void ask(struct asking *asking)
 {
 	_cleanup_buf_ struct buf frame = {0};
-	int r = asking->query->write_request(asking->query->owner, &frame);
+	int r = asking->query->write_request(asking->owner, &frame);
 	if (r == QUERY_DONE) {
 		asking_end(asking, EXIT_DONE, NULL);
 		return;
@@ -50,7 +52,7 @@ static void asking_on_message(struct connection *connection, const struct messag
 	const char *text;
 	size_t len;
 	if (message->type == asking->query->reply_type) {
-		if (asking->query->on_reply(asking->query->owner, &message->field[1]))
+		if (asking->query->on_reply(asking->owner, &message->field[1]))
 			ask(asking);
 		else
 			asking_end(asking, EXIT_FAILED, "the reply can't be understood");
@@ -70,21 +72,30 @@ static void asking_on_lost(struct connection *connection, const char *why)
 static const struct connection_handler handler = {
 	asking_on_welcome, asking_on_message, NULL, asking_on_lost};
 
-int query_run(const struct query *query)
+static int run_loop(struct asking *asking)
 {
-	struct asking asking = {.query = query, .result = EXIT_FAILED};
 	uv_loop_t loop;
 	int r = uv_loop_init(&loop);
 	if (r == 0)
-		r = connection_init(&asking.connection, &loop, query->socket, query->who, FROM_TAIL,
-			&handler, &asking);
+		r = connection_init(&asking->connection, &loop, asking->socket, asking->who,
+			FROM_TAIL, &handler, asking);
 	if (r < 0) {
-		fprintf(stderr, "%s: %s\n", query->who, strerror(-r));
+		fprintf(stderr, "%s: %s\n", asking->who, strerror(-r));
 		return EXIT_FAILED;
 	}
-	connection_start(&asking.connection);
+	connection_start(&asking->connection);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);
-	connection_free(&asking.connection);
-	return asking.result;
+	connection_free(&asking->connection);
+	return asking->result;
+}
+
+int query_run(const struct verb *verb, const struct query_options *options,
+	const struct query *query, void *owner)
+{
+	struct asking asking = {.query = query, .owner = owner, .result = EXIT_FAILED};
+	snprintf(asking.who, sizeof(asking.who), "eventlogctl %s", verb->name);
+	asking.socket = verb_socket(options->socket, ENVIRONMENT_TAIL_SOCKET, DEFAULT_TAIL_SOCKET);
+	int result = run_loop(&asking);
+	return fflush(stdout) == 0 ? result : EXIT_FAILED;
 }

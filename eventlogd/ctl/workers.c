@@ -6,29 +6,19 @@
 #include "eventlogd/ctl/gist.h"
 #include "eventlogd/ctl/map_view.h"
 #include "eventlogd/ctl/query.h"
-#include "eventlogd/ctl/verb.h"
 #include "proto/ids.h"
 
 enum { PAGE_ROWS = 500, WORKER_COLUMNS = 40 };
 
-struct options {
-	const char *socket;
-	bool json;
+struct listing {
+	struct query_options options;
+	bool has_header, is_done;
+	struct id last; /* of the page before */
 };
 
 static const struct option_row rows[] = {
-	{"socket", 's', OPTION_TEXT, offsetof(struct options, socket), "PATH",
-		"eventlogd's tail socket (default: $" ENVIRONMENT_TAIL_SOCKET
-		",\nelse " DEFAULT_TAIL_SOCKET ").",
-		NULL},
-	{"json", 'j', OPTION_FLAG, offsetof(struct options, json), NULL,
-		"One JSON object a line, one line a worker.", NULL},
+	QUERY_OPTION_ROWS(struct listing, options, "One JSON object a line, one line a worker."),
 	{0},
-};
-
-struct listing {
-	bool json, has_header, is_done;
-	struct id last; /* of the page before */
 };
 
 static int write_request(void *owner, struct buf *out)
@@ -73,7 +63,7 @@ static bool print_row(struct listing *listing, const msgpack_object *row)
 		return false;
 	_cleanup_buf_ struct buf out = {0};
 	int r;
-	if (listing->json) {
+	if (listing->options.json) {
 		r = map_view_json(&out, row);
 		if (r == 0)
 			r = buf_append_str(&out, "\n");
@@ -95,7 +85,7 @@ static bool on_reply(void *owner, const msgpack_object *map)
 	if (workers == NULL || more == NULL || !field_array(workers, &items, &count) ||
 		!field_bool(more, &has_more) || (has_more && count == 0))
 		return false;
-	if (!listing->json && !listing->has_header)
+	if (!listing->options.json && !listing->has_header)
 		printf("%-*s %12s %12s %12s %12s %12s\n", WORKER_COLUMNS, "WORKER", "OWNER UID",
 			"NEWEST SEQ", "KEYFRAME", "RECORDS", "BYTES");
 	listing->has_header = true;
@@ -107,22 +97,14 @@ static bool on_reply(void *owner, const msgpack_object *map)
 	return true;
 }
 
+static const struct query query = {write_request, on_reply, MESSAGE_WORKERS_REPLY};
+
 static int run(const struct verb *verb, int argc, char **argv)
 {
-	struct options options = {0};
+	struct listing listing = {0};
 	int count;
-	int result = verb_parse(verb, &options, argc, argv, 0, &count);
-	if (result >= 0)
-		return result;
-	struct listing listing = {.json = options.json};
-	const struct query query = {.who = "eventlogctl workers",
-		.socket = verb_socket(options.socket, ENVIRONMENT_TAIL_SOCKET, DEFAULT_TAIL_SOCKET),
-		.owner = &listing,
-		.write_request = write_request,
-		.on_reply = on_reply,
-		.reply_type = MESSAGE_WORKERS_REPLY};
-	result = query_run(&query);
-	return fflush(stdout) == 0 ? result : EXIT_FAILED;
+	int result = verb_parse(verb, &listing, argc, argv, 0, &count);
+	return result >= 0 ? result : query_run(verb, &listing.options, &query, &listing);
 }
 
 const struct verb verb_workers = {
