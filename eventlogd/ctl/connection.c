@@ -9,6 +9,8 @@
 
 enum { FIRST_RETRY_MS = 100, LAST_RETRY_MS = 2000, MAX_QUEUED_BYTES = 64 * 1024 * 1024 };
 
+static const char no_answer[] = "no answer: it may have as many connections as it takes";
+
 static void connection_on_retry(uv_timer_t *timer)
 {
 	connection_start(timer->data);
@@ -17,6 +19,8 @@ static void connection_on_retry(uv_timer_t *timer)
 static void connection_lost(struct connection *connection, const char *why)
 {
 	connection->welcomed = false;
+	connection->waiting_since_ms = 0;
+	uv_timer_stop(&connection->wait);
 	connection->handler->on_lost(connection, why);
 	if (connection->stopping)
 		return;
@@ -47,6 +51,37 @@ static void connection_fail(struct connection *connection, const char *why)
 	connection_lost(connection, why);
 }
 
+static void tell_wait(struct connection *connection)
+{
+	if (!connection->wait_is_told)
+		connection->handler->on_wait(connection, no_answer);
+	connection->wait_is_told = true;
+}
+
+static void connection_on_wait(uv_timer_t *timer)
+{
+	struct connection *connection = timer->data;
+	uint64_t waited_ms = uv_now(connection->loop) - connection->waiting_since_ms;
+	if (waited_ms < CONNECTION_WAIT_MS) {
+		tell_wait(connection);
+		uv_timer_start(timer, connection_on_wait, CONNECTION_WAIT_MS - waited_ms, 0);
+		return;
+	}
+	uv_timer_stop(&connection->retry); /* of a full backlog */
+	connection_fail(connection, no_answer);
+}
+
+/* From the first attempt on, until WELCOME. */
+static void begin_wait(struct connection *connection)
+{
+	if (connection->waiting_since_ms != 0)
+		return;
+	uv_update_time(connection->loop);
+	connection->waiting_since_ms = uv_now(connection->loop);
+	connection->wait_is_told = false;
+	uv_timer_start(&connection->wait, connection_on_wait, CONNECTION_WAIT_IS_TOLD_MS, 0);
+}
+
 static void connection_on_frame(struct channel *channel, const uint8_t *body, size_t len)
 {
 	struct connection *connection = channel->owner;
@@ -67,6 +102,8 @@ static void connection_on_frame(struct channel *channel, const uint8_t *body, si
 		connection_fail(connection, "the other side does not speak this protocol version");
 		return;
 	}
+	connection->waiting_since_ms = 0;
+	uv_timer_stop(&connection->wait);
 	connection->welcomed = true;
 	connection->ever_welcomed = true;
 	connection->retry_ms = FIRST_RETRY_MS;
@@ -115,12 +152,9 @@ int connection_init(struct connection *connection, uv_loop_t *loop, const char *
 	int r = message_decoder_init(&connection->decoder);
 	if (r < 0)
 		return r;
-	r = uv_timer_init(loop, &connection->retry);
-	if (r < 0) {
-		message_decoder_free(&connection->decoder);
-		return r;
-	}
-	connection->retry.data = connection;
+	uv_timer_init(loop, &connection->retry);
+	uv_timer_init(loop, &connection->wait);
+	connection->retry.data = connection->wait.data = connection;
 	return 0;
 }
 
@@ -132,7 +166,13 @@ void connection_start(struct connection *connection)
 		uv_timer_start(&connection->retry, connection_on_retry, 1, 0);
 		return;
 	}
+	begin_wait(connection);
 	int fd = unix_socket_connect(connection->path);
+	if (fd == -EAGAIN) { /* the backlog is full */
+		tell_wait(connection);
+		uv_timer_start(&connection->retry, connection_on_retry, FIRST_RETRY_MS, 0);
+		return;
+	}
 	if (fd < 0) {
 		connection_lost(connection, strerror(-fd));
 		return;
@@ -163,6 +203,7 @@ void connection_stop(struct connection *connection)
 	connection->welcomed = false;
 	close_channel(connection);
 	uv_close((uv_handle_t *)&connection->retry, NULL);
+	uv_close((uv_handle_t *)&connection->wait, NULL);
 }
 
 void connection_free(struct connection *connection)

@@ -5,6 +5,9 @@
  * made again, at first after 100 ms and later every two seconds, and on_welcome comes again. A
  * connection that could never be made is lost in the same way, with `ever_welcomed` false.
  *
+ * Where eventlogd has as many connections as it takes, a further one waits in the socket's backlog
+ * without an answer, or finds that full (EAGAIN). Both are waited for, CONNECTION_WAIT_MS at most.
+ *
  * Lifecycle: connection_init, connection_start, callbacks from the loop, connection_stop; the
  * loop runs until its handles are closed, then connection_free.
  */
@@ -18,11 +21,15 @@
 
 struct connection;
 
+enum { CONNECTION_WAIT_MS = 10000, CONNECTION_WAIT_IS_TOLD_MS = 1000 };
+
 struct connection_handler {
 	/* The map of WELCOME; borrowed until return. */
 	void (*on_welcome)(struct connection *connection, const msgpack_object *map);
 	void (*on_message)(struct connection *connection, const struct message *message);
 	void (*on_drained)(struct connection *connection); /* may be NULL */
+	/* No answer yet, and why; it goes on being waited for. Once an attempt. */
+	void (*on_wait)(struct connection *connection, const char *why);
 	/* `why` is for people. */
 	void (*on_lost)(struct connection *connection, const char *why);
 };
@@ -39,9 +46,10 @@ struct connection {
 	enum message_sender peer;
 	struct channel channel;
 	struct message_decoder decoder;
-	uv_timer_t retry;
+	uv_timer_t retry, wait;
 	uint64_t retry_ms;
-	bool channel_is_open, channel_is_closing, stopping;
+	uint64_t waiting_since_ms; /* 0: not waiting for WELCOME */
+	bool channel_is_open, channel_is_closing, stopping, wait_is_told;
 };
 
 /* `path` and `name` (told in HELLO) are borrowed. `peer`: FROM_PUBLISH or FROM_TAIL. 0 or -errno.

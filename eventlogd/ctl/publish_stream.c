@@ -397,8 +397,14 @@ static void stream_on_lost(struct connection *connection, const char *why)
 	uv_timer_stop(&stream->retry);
 }
 
+static void stream_on_wait(struct connection *connection, const char *why)
+{
+	struct stream *stream = connection->owner;
+	say(stream, "%s: %s: waiting", stream->options->socket, why);
+}
+
 static const struct connection_handler connection_handler = {
-	stream_on_welcome, stream_on_message, NULL, stream_on_lost};
+	stream_on_welcome, stream_on_message, NULL, stream_on_wait, stream_on_lost};
 
 static void stream_send(struct stream *stream)
 {

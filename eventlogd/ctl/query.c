@@ -9,12 +9,15 @@
 #include "eventlogd/ctl/gist.h"
 #include "proto/limits.h"
 
+enum { ANSWER_MS = 30000 };
+
 struct asking {
 	const struct query *query;
 	void *owner;
 	char who[64]; /* "eventlogctl status", for messages and HELLO */
 	const char *socket;
 	struct connection connection;
+	uv_timer_t deadline; /* of an answer */
 	int result;
 };
 
@@ -24,6 +27,12 @@ static void asking_end(struct asking *asking, int result, const char *why)
 		fprintf(stderr, "%s: %s: %s\n", asking->who, asking->socket, why);
 	asking->result = result;
 	connection_stop(&asking->connection);
+	uv_close((uv_handle_t *)&asking->deadline, NULL);
+}
+
+static void asking_on_deadline(uv_timer_t *timer)
+{
+	asking_end(timer->data, EXIT_FAILED, "the answer does not come");
 }
 
 static void ask(struct asking *asking)
@@ -38,6 +47,8 @@ static void ask(struct asking *asking)
 		r = connection_send(&asking->connection, &frame);
 	if (r != 0)
 		asking_end(asking, EXIT_FAILED, strerror(r < 0 ? -r : ENOBUFS));
+	else
+		uv_timer_start(&asking->deadline, asking_on_deadline, ANSWER_MS, 0);
 }
 
 static void asking_on_welcome(struct connection *connection, const msgpack_object *map)
@@ -69,8 +80,14 @@ static void asking_on_lost(struct connection *connection, const char *why)
 	asking_end(connection->owner, EXIT_FAILED, why);
 }
 
+static void asking_on_wait(struct connection *connection, const char *why)
+{
+	const struct asking *asking = connection->owner;
+	fprintf(stderr, "%s: %s: %s: waiting\n", asking->who, asking->socket, why);
+}
+
 static const struct connection_handler handler = {
-	asking_on_welcome, asking_on_message, NULL, asking_on_lost};
+	asking_on_welcome, asking_on_message, NULL, asking_on_wait, asking_on_lost};
 
 static int run_loop(struct asking *asking)
 {
@@ -83,6 +100,8 @@ static int run_loop(struct asking *asking)
 		fprintf(stderr, "%s: %s\n", asking->who, strerror(-r));
 		return EXIT_FAILED;
 	}
+	uv_timer_init(&loop, &asking->deadline);
+	asking->deadline.data = asking;
 	connection_start(&asking->connection);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);

@@ -357,8 +357,14 @@ static void tail_on_lost(struct connection *connection, const char *why)
 	tail_flush(tail);
 }
 
+static void tail_on_wait(struct connection *connection, const char *why)
+{
+	const struct tail *tail = connection->owner;
+	fprintf(stderr, "eventlogctl tail: %s: %s: waiting\n", tail->start.socket, why);
+}
+
 static const struct connection_handler handler = {
-	tail_on_welcome, tail_on_message, NULL, tail_on_lost};
+	tail_on_welcome, tail_on_message, NULL, tail_on_wait, tail_on_lost};
 
 static void tail_on_save(uv_timer_t *timer)
 {
