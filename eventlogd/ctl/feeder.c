@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "proto/base/fd.h"
@@ -130,6 +132,18 @@ void feeder_pause(struct feeder *feeder, bool paused)
 		else
 			input_resume(&in->input);
 	}
+}
+
+void feeder_refuse(struct feeder *feeder, uint64_t connection, const char *why)
+{
+	struct feeder_input *in = feeder->inputs;
+	while (in != NULL && in->connection != connection)
+		in = in->next;
+	if (in == NULL || in->input.closing)
+		return;
+	/* Whether it gets there is the peer's affair. */
+	(void)!send(in->input.fd, why, strlen(why), MSG_DONTWAIT | MSG_NOSIGNAL);
+	input_close(&in->input);
 }
 
 void feeder_stop(struct feeder *feeder)

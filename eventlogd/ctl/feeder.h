@@ -41,5 +41,7 @@ _must_check_ int feeder_open_listener(
 	struct feeder *feeder, uv_loop_t *loop, const char *path, size_t max_line_bytes);
 
 void feeder_pause(struct feeder *feeder, bool paused);
+/* Closes one connection to the listening socket, if it is still there; tells its peer why. */
+void feeder_refuse(struct feeder *feeder, uint64_t connection, const char *why);
 void feeder_stop(struct feeder *feeder);
 uint64_t feeder_bytes_read(const struct feeder *feeder);

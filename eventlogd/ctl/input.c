@@ -11,7 +11,8 @@ enum { READ_BYTES = 64 * 1024 };
 static void input_tell_line(void *owner, const struct line *line)
 {
 	struct input *input = owner;
-	input->handler->on_line(input, line, ++input->line_count);
+	if (!input->closing) /* by what an earlier line of the same piece has led to */
+		input->handler->on_line(input, line, ++input->line_count);
 }
 
 static void stop_waiting(struct input *input)

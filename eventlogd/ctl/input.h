@@ -3,7 +3,8 @@
  * terminal, a connected socket). Reading is paused while there is no room for more lines.
  *
  * Lifecycle: input_open takes the descriptor (also on failure); on_end comes once, at the end of
- * the input or with -errno; input_close, after which on_closed comes from the loop.
+ * the input or with -errno; input_close, after which no line comes any more, and on_closed comes
+ * from the loop.
  */
 #pragma once
 

@@ -88,23 +88,29 @@ _printf_(2, 3) static void stream_fail(struct stream *stream, const char *format
 	stream_end(stream, PUBLISH_FAILED);
 }
 
-/* "FILE:LINE: code: reason", the form that editors jump to. */
-static void say_refused(struct stream *stream, uint64_t connection, uint64_t line, const char *code,
+/*
+ * "FILE:LINE: code: reason", the form that editors jump to. Without --skip-invalid nothing behind a
+ * refused line is published: nothing of that file, or of that connection; others go on.
+ */
+static void refuse_line(struct stream *stream, uint64_t connection, uint64_t line, const char *code,
 	const char *reason)
 {
-	if (connection != 0)
-		say(stream, "%s: connection %" PRIu64 ", line %" PRIu64 ": %s: %s",
-			stream->source->name, connection, line, code, reason);
-	else
-		say(stream, "%s:%" PRIu64 ": %s: %s", stream->source->name, line, code, reason);
+	char text[ERROR_TEXT_BYTES_MAX * 2];
 	stream->totals->refused++;
-}
-
-/* Without --skip-invalid nothing behind a refused line is published. */
-static void stop_at_refused(struct stream *stream)
-{
-	stream->result = PUBLISH_FAILED;
-	feeder_stop(&stream->feeder);
+	if (connection == 0) {
+		say(stream, "%s:%" PRIu64 ": %s: %s", stream->source->name, line, code, reason);
+		if (stream->options->skip_invalid)
+			return;
+		stream->result = PUBLISH_FAILED;
+		feeder_stop(&stream->feeder);
+		return;
+	}
+	say(stream, "%s: connection %" PRIu64 ", line %" PRIu64 ": %s: %s", stream->source->name,
+		connection, line, code, reason);
+	if (stream->options->skip_invalid)
+		return;
+	snprintf(text, sizeof(text), "line %" PRIu64 ": %s: %s\n", line, code, reason);
+	feeder_refuse(&stream->feeder, connection, text);
 }
 
 static bool is_blank(const struct line *line)
@@ -123,7 +129,7 @@ static bool line_is_event(
 	if (line->too_long) {
 		snprintf(reason, sizeof(reason), "more than %" PRIu64 " bytes",
 			stream->max_event_bytes);
-		say_refused(stream, connection, number, "event_too_large", reason);
+		refuse_line(stream, connection, number, "event_too_large", reason);
 		return false;
 	}
 	struct json_event_info info;
@@ -132,7 +138,7 @@ static bool line_is_event(
 		return true;
 	snprintf(
 		reason, sizeof(reason), "%s at byte %zu", info.error.reason, info.error.offset + 1);
-	say_refused(stream, connection, number,
+	refuse_line(stream, connection, number,
 		r == JSON_NOT_OBJECT ? "not_an_object" : "invalid_json", reason);
 	return false;
 }
@@ -149,10 +155,8 @@ static void stream_on_line(
 	if (is_blank(line)) {
 		payload = NULL;
 	} else if (!line_is_event(stream, line, connection, number)) {
-		if (!stream->options->skip_invalid) {
-			stop_at_refused(stream);
+		if (!stream->options->skip_invalid)
 			return;
-		}
 		payload = NULL;
 	}
 	if (outbox_add(&stream->outbox, payload, line->len, connection, number) < 0)
@@ -303,8 +307,8 @@ static void refuse_event(struct stream *stream, struct outbox_batch *batch, uint
 	const char *code, const char *text)
 {
 	struct outbox_event *event = &batch->event[index];
-	say_refused(stream, event->connection, event->line, code, text);
-	if (!stream->options->skip_invalid) {
+	refuse_line(stream, event->connection, event->line, code, text);
+	if (event->connection == 0 && !stream->options->skip_invalid) {
 		stream_end(stream, PUBLISH_FAILED);
 		return;
 	}

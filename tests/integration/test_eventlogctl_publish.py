@@ -185,6 +185,32 @@ def test_refused_line_on_the_socket_is_named_by_its_connection(server, tmp_path)
     assert b"connection 1, line 2: invalid_json: " in stderr
 
 
+def test_refused_line_closes_its_connection_and_no_other(server, tmp_path):
+    path = str(tmp_path / "worker.sock")
+    process = server.ctl_start("publish", "--listen", path, "--worker", "live")
+    wait_for(lambda: os.path.exists(path))
+    with socket.socket(socket.AF_UNIX) as good, socket.socket(socket.AF_UNIX) as bad:
+        for worker in (good, bad):
+            worker.settimeout(DEADLINE_S)
+            worker.connect(path)
+        good.sendall(line(1) + b"\n")
+        wait_for(lambda: numbers(server, "live") == [1])
+        bad.sendall(line(2) + b"\nnonsense\n" + line(3) + b"\n")
+        told = bad.makefile("rb").read()  # to the end: it is closed
+        assert told.startswith(b"line 2: invalid_json: ") and told.endswith(b"\n")
+        good.sendall(line(4) + b"\n")
+        wait_for(lambda: numbers(server, "live") == [1, 2, 4])
+    with socket.socket(socket.AF_UNIX) as another:
+        another.connect(path)
+        another.sendall(line(5) + b"\n")
+        wait_for(lambda: numbers(server, "live") == [1, 2, 4, 5])
+    process.terminate()
+    _, stderr = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, stderr
+    assert b"connection 2, line 2: invalid_json: " in stderr
+    assert b"4 events published, 0 already there, 1 refused" in stderr
+
+
 def test_progress_bar_on_a_terminal_only(server, tmp_path):
     path = tmp_path / "long.jsonl"
     path.write_bytes(b'{"event":"note"}\n' * 3000000)
