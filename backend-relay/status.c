@@ -1,108 +1,92 @@
 #include "backend-relay/status.h"
 
-#include <inttypes.h>
+#include "proto/ws/ws_status.h"
 
-static void answer_text(struct ws_exchange *exchange, unsigned int status, const struct buf *text)
-{
-	ws_exchange_respond(exchange, status, NULL, "text/plain; version=0.0.4; charset=utf-8",
-		text->data, text->len);
-}
+#define PREFIX "sightline_relay"
 
-struct metric {
-	const char *name, *type, *help;
-	uint64_t value;
-};
-
-static int write_metrics(struct buf *out, const struct relay *relay)
+static int write_clients(struct buf *out, const struct relay *relay)
 {
 	const struct relay_counters *own = &relay->counters;
-	const struct sources *sources = &relay->sources;
-	const struct streams *streams = &relay->streams;
-	const struct projector_counters *projector = projector_counters(relay->projector);
-	const struct ws_server_counters *server = ws_server_counters(relay->server);
-	const struct metric metrics[] = {
-		{"clients", "gauge", "Observation sessions now", relay->client_count},
-		{"sessions_total", "counter", "Sessions that were admitted", own->sessions},
-		{"sessions_refused_total", "counter", "Sessions refused before they were admitted",
+	const struct ws_metric metrics[] = {
+		{WS_GAUGE, "clients", "Observation sessions now", relay->client_count},
+		{WS_COUNTER, "sessions", "Sessions that were admitted", own->sessions},
+		{WS_COUNTER, "sessions_refused", "Sessions refused before they were admitted",
 			own->sessions_refused},
-		{"unauthorized_total", "counter", "Requests with a wrong credential",
-			own->unauthorized},
-		{"too_often_total", "counter", "Requests of peers with too many wrong credentials",
+		{WS_COUNTER, "unauthorized", "Requests with a wrong credential", own->unauthorized},
+		{WS_COUNTER, "too_often", "Requests of peers with too many wrong credentials",
 			own->too_often},
-		{"connections_total", "counter", "Connections accepted", server->accepted},
-		{"heads_refused_total", "counter", "Requests whose head was refused",
-			server->heads_refused},
-		{"idle_connections_dropped_total", "counter",
-			"Connections without a request that made room", server->idle_dropped},
-		{"events_delivered_total", "counter", "Events handed to clients' sockets",
+		{WS_COUNTER, "events_delivered", "Events handed to clients' sockets",
 			own->events_delivered},
-		{"bytes_delivered_total", "counter", "Their bytes", own->bytes_delivered},
-		{"clients_lagging_total", "counter", "Times that a client left the live ring",
+		{WS_COUNTER, "bytes_delivered", "Their bytes", own->bytes_delivered},
+		{WS_COUNTER, "clients_lagging", "Times that a client left the live ring",
 			own->lagging},
-		{"clients_stalled_total", "counter", "Clients that read nothing at all",
-			own->stalled},
-		{"clients_joined_total", "counter", "Times that a client joined a live ring",
+		{WS_COUNTER, "clients_stalled", "Clients that read nothing at all", own->stalled},
+		{WS_COUNTER, "clients_joined", "Times that a client joined a live ring",
 			own->joins},
-		{"streams", "gauge", "Streams with clients now", streams->count},
-		{"live_feeds_adopted_total", "counter", "Catch-ups that became a live ring",
-			streams->adoptions},
-		{"live_feeds_lost_total", "counter", "Live rings that were given up",
-			streams->feeds_lost},
-		{"upstreams", "gauge", "Connections to runtimes now", sources->open},
-		{"upstream_connects_total", "counter", "Attempts to connect to a runtime",
-			sources->connects},
-		{"upstream_failures_total", "counter",
-			"Connections to runtimes that failed or ended", sources->failures},
-		{"upstream_malformed_total", "counter", "Messages of runtimes that were malformed",
-			sources->malformed},
-		{"upstream_events_total", "counter", "Events received", sources->events},
-		{"upstream_duplicates_total", "counter", "Events received again and dropped",
-			sources->duplicates},
-		{"projection_up", "gauge", "Whether projection answers",
-			projector_is_up(relay->projector)},
-		{"projection_connects_total", "counter", "Connections to projection",
-			projector->connects},
-		{"projection_deaths_total", "counter", "Connections to projection that were lost",
-			projector->deaths},
-		{"projection_passes", "gauge", "Passes open now", projector->passes_open},
-		{"events_passed_total", "counter", "Verdicts pass", projector->passed},
-		{"events_rewritten_total", "counter", "Verdicts rewrite", projector->rewritten},
-		{"events_denied_total", "counter", "Verdicts deny", projector->denied},
-		{"events_withheld_total", "counter", "Verdicts refused", projector->refused},
-		{"events_poisonous_total", "counter", "Of these, events that ended projection",
-			projector->withheld},
-		{"events_warm_total", "counter", "Events fed again to rebuild state",
-			projector->warm},
 	};
-	int r = 0;
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(metrics); i++)
-		r = buf_printf(out,
-			"# HELP sightline_relay_%s %s\n# TYPE sightline_relay_%s %s\n"
-			"sightline_relay_%s %" PRIu64 "\n",
-			metrics[i].name, metrics[i].help, metrics[i].name, metrics[i].type,
-			metrics[i].name, metrics[i].value);
-	return r;
+	return ws_metrics_write(out, PREFIX, metrics, ARRAY_SIZE(metrics));
+}
+
+static int write_upstreams(
+	struct buf *out, const struct streams *streams, const struct sources *sources)
+{
+	const struct ws_metric metrics[] = {
+		{WS_GAUGE, "streams", "Streams with clients now", streams->count},
+		{WS_COUNTER, "live_feeds_adopted", "Catch-ups that became a live ring",
+			streams->adoptions},
+		{WS_COUNTER, "live_feeds_lost", "Live rings that were given up",
+			streams->feeds_lost},
+		{WS_GAUGE, "upstreams", "Connections to runtimes now", sources->open},
+		{WS_COUNTER, "upstream_connects", "Attempts to connect to a runtime",
+			sources->connects},
+		{WS_COUNTER, "upstream_failures", "Connections to runtimes that failed or ended",
+			sources->failures},
+		{WS_COUNTER, "upstream_malformed", "Messages of runtimes that were malformed",
+			sources->malformed},
+		{WS_COUNTER, "upstream_events", "Events received", sources->events},
+		{WS_COUNTER, "upstream_duplicates", "Events received again and dropped",
+			sources->duplicates},
+	};
+	return ws_metrics_write(out, PREFIX, metrics, ARRAY_SIZE(metrics));
+}
+
+static int write_projection(struct buf *out, const struct projector *projector)
+{
+	const struct projector_counters *counters = projector_counters(projector);
+	const struct ws_metric metrics[] = {
+		{WS_GAUGE, "projection_up", "Whether projection answers",
+			projector_is_up(projector)},
+		{WS_COUNTER, "projection_connects", "Connections to projection",
+			counters->connects},
+		{WS_COUNTER, "projection_deaths", "Connections to projection that were lost",
+			counters->deaths},
+		{WS_GAUGE, "projection_passes", "Passes open now", counters->passes_open},
+		{WS_COUNTER, "events_passed", "Verdicts pass", counters->passed},
+		{WS_COUNTER, "events_rewritten", "Verdicts rewrite", counters->rewritten},
+		{WS_COUNTER, "events_denied", "Verdicts deny", counters->denied},
+		{WS_COUNTER, "events_withheld", "Verdicts refused", counters->refused},
+		{WS_COUNTER, "events_poisonous", "Of these, events that ended projection",
+			counters->withheld},
+		{WS_COUNTER, "events_warm", "Events fed again to rebuild state", counters->warm},
+	};
+	return ws_metrics_write(out, PREFIX, metrics, ARRAY_SIZE(metrics));
+}
+
+static int write_metrics(struct buf *out, const void *owner)
+{
+	const struct relay *relay = owner;
+	int r = ws_metrics_write_server(out, PREFIX, ws_server_counters(relay->server));
+	if (r == 0)
+		r = write_clients(out, relay);
+	if (r == 0)
+		r = write_upstreams(out, &relay->streams, &relay->sources);
+	return r < 0 ? r : write_projection(out, relay->projector);
 }
 
 static void status_on_exchange(struct ws_server *server, struct ws_exchange *exchange)
 {
 	const struct relay *relay = ws_server_owner(server);
-	const struct ws_request *request = ws_exchange_request(exchange);
-	_cleanup_buf_ struct buf text = {0};
-	if (ws_request_matches(request, "/healthz", NULL, 0)) {
-		bool well = !relay->stopping;
-		if (buf_append_str(&text, well ? "ok\n" : "stopping\n") == 0)
-			answer_text(exchange, well ? 200 : 503, &text);
-		else
-			ws_exchange_refuse(exchange, 503, NULL, "out of memory");
-	} else if (ws_request_matches(request, "/metrics", NULL, 0)) {
-		if (write_metrics(&text, relay) == 0)
-			answer_text(exchange, 200, &text);
-		else
-			ws_exchange_refuse(exchange, 503, NULL, "out of memory");
-	} else {
-		ws_exchange_refuse(exchange, 404, NULL, "not found");
-	}
+	ws_status_answer(exchange, relay->stopping, write_metrics, relay);
 }
 
 static void status_on_gone(struct ws_server *server, struct ws_exchange *exchange)

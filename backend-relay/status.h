@@ -1,5 +1,5 @@
 /*
- * The status listener: GET /healthz and GET /metrics (Prometheus text, version 0.0.4).
+ * The status listener (proto/ws/ws_status.h) and what this process has counted.
  *
  * Metrics carry runtime_id at most as a label; nothing of an endpoint, token or path.
  */

@@ -5,6 +5,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/yaml_config.h"
+#include "proto/ws/ws_status.h"
 #include "wsgate/metrics.h"
 #include "wsgate/query.h"
 #include "wsgate/session.h"
@@ -189,7 +190,7 @@ static void list_workers(
 		query_open(gate, exchange, &query);
 }
 
-/* ---- tables ---- */
+/* ---- which is which ---- */
 
 struct route {
 	const char *pattern;
@@ -197,11 +198,17 @@ struct route {
 		struct gate *gate, struct ws_exchange *exchange, const struct ws_segment *segments);
 };
 
-static void serve(
-	struct gate *gate, struct ws_exchange *exchange, const struct route *routes, size_t count)
+static void serve(struct gate *gate, struct ws_exchange *exchange)
 {
+	static const struct route routes[] = {
+		{"/v1/workers/{}/events/ws", observe_worker},
+		{"/v1/events/ws", observe_all},
+		{"/v1/runtime", show_runtime},
+		{"/v1/workers", list_workers},
+		{"/v1/workers/{}", show_worker},
+	};
 	struct ws_segment segments[1];
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
 		if (ws_request_matches(ws_exchange_request(exchange), routes[i].pattern, segments,
 			    ARRAY_SIZE(segments))) {
 			routes[i].serve(gate, exchange, segments);
@@ -214,48 +221,15 @@ static void serve(
 
 void route_runtime_request(struct gate *gate, struct ws_exchange *exchange)
 {
-	static const struct route routes[] = {
-		{"/v1/workers/{}/events/ws", observe_worker},
-		{"/v1/events/ws", observe_all},
-		{"/v1/runtime", show_runtime},
-		{"/v1/workers", list_workers},
-		{"/v1/workers/{}", show_worker},
-	};
-	if (gate->stopping) {
+	if (gate->stopping)
 		ws_exchange_refuse(exchange, 503, "runtime.unavailable", "the server is stopping");
-	} else if (!may_ask(gate, exchange)) {
+	else if (!may_ask(gate, exchange))
 		refuse_unauthorized(gate, exchange);
-	} else {
-		serve(gate, exchange, routes, ARRAY_SIZE(routes));
-	}
-}
-
-static void show_health(
-	struct gate *gate, struct ws_exchange *exchange, const struct ws_segment *segments)
-{
-	(void)gate;
-	(void)segments;
-	static const char body[] = "{\"status\":\"ok\"}\n";
-	ws_exchange_respond(exchange, 200, NULL, "application/json", body, strlen(body));
-}
-
-static void show_metrics(
-	struct gate *gate, struct ws_exchange *exchange, const struct ws_segment *segments)
-{
-	(void)segments;
-	_cleanup_buf_ struct buf body = {0};
-	if (metrics_write(&body, gate) < 0)
-		ws_exchange_respond(exchange, 503, NULL, "text/plain", "", 0);
 	else
-		ws_exchange_respond(exchange, 200, NULL, "text/plain; version=0.0.4; charset=utf-8",
-			body.data, body.len);
+		serve(gate, exchange);
 }
 
 void route_status_request(struct gate *gate, struct ws_exchange *exchange)
 {
-	static const struct route routes[] = {
-		{"/healthz", show_health},
-		{"/metrics", show_metrics},
-	};
-	serve(gate, exchange, routes, ARRAY_SIZE(routes));
+	ws_status_answer(exchange, gate->stopping, metrics_write, gate);
 }

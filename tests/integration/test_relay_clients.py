@@ -7,6 +7,7 @@ import pathlib
 import re
 import socket
 import subprocess
+import urllib.request
 
 import pytest
 
@@ -289,6 +290,9 @@ def test_lists_of_a_runtime_that_fails(stage):
 def test_other_routes(stage):
     for path in ("/", "/api", "/api/runtimes/", "/api/runtimes/r0", "/healthz", "/metrics"):
         assert stage.relay.get(path)[0] == 404, path
+    with urllib.request.urlopen(f"http://127.0.0.1:{stage.relay.status_port}/healthz",
+                                timeout=DEADLINE_S) as answer:
+        assert json.loads(answer.read()) == {"status": "ok"}
     paths = [f"/api/runtimes/r0/workers/{worker}/{operation}" for worker in ("w", "none")
              for operation in ("commands", "input", "stop", "cancel", "transcript")]
     for method, body, more in (("GET", None, []), ("POST", None, ["/api/runtimes/r0/workers"]),

@@ -3,13 +3,16 @@
 import json
 import pathlib
 import re
+import signal
 import socket
 import subprocess
+import urllib.error
 
 import pytest
 
 import ws
 from fake_eventlogd import FakeEventlogd, cursor, wait_until
+from raw_ws import TEXT, RawClient
 from wsgate import TOKEN, Wsgate
 
 UPGRADE = ("Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -184,6 +187,17 @@ def test_status_listener_serves_health_and_metrics_only(gate):
     assert "sightline_wsgate_sessions_open" in gate.status("/metrics")
     assert gate.get("/metrics")[0] == 404
     assert gate.get("/healthz")[0] == 404
+
+
+def test_health_says_that_it_is_stopping(bin_dir, log):
+    with Wsgate(bin_dir, log.path) as gate, RawClient(
+            f"http://127.0.0.1:{gate.port}/v1/events/ws", token=TOKEN) as session:
+        gate.process.send_signal(signal.SIGTERM)
+        assert session.receive()[0] == TEXT  # going_away; its close frame is not answered
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            gate.status("/healthz")
+        assert refused.value.code == 503
+        assert json.loads(refused.value.read()) == {"status": "stopping"}
 
 
 def test_without_eventlogd_the_answer_is_503(bin_dir, tmp_path):
