@@ -124,8 +124,20 @@ void daemon_quit(struct daemon *daemon)
 	uv_stop(&daemon->loop);
 }
 
+/* Without a handler a signal that comes again would now end the process with another code. */
+static void hold_signals_back(void)
+{
+	sigset_t signals;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+}
+
 void daemon_close(struct daemon *daemon)
 {
+	hold_signals_back();
 	uv_handle_t *const handles[] = {
 		(uv_handle_t *)&daemon->sigterm,
 		(uv_handle_t *)&daemon->sigint,

@@ -200,6 +200,17 @@ def test_health_says_that_it_is_stopping(bin_dir, log):
         assert json.loads(refused.value.read()) == {"status": "stopping"}
 
 
+def test_being_asked_to_stop_again_and_again_changes_nothing(bin_dir, log):
+    with Wsgate(bin_dir, log.path) as gate:
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) * 6:
+            with gate.observe("w-1"):
+                gate.process.send_signal(signal.SIGTERM)
+                while gate.process.poll() is None:
+                    gate.process.send_signal(signum)
+            assert gate.process.returncode == 0, (signum, gate.output())
+            gate.start()
+
+
 def test_without_eventlogd_the_answer_is_503(bin_dir, tmp_path):
     with Wsgate(bin_dir, tmp_path / "nobody.sock") as gate:
         for path in ("/v1/runtime", "/v1/workers", "/v1/workers/w-1"):
