@@ -25,10 +25,9 @@
 #include "backend-relay/confine.h"
 #include "backend-relay/new_token.h"
 #include "backend-relay/relay.h"
+#include "proto/base/daemon_options.h"
 #include "proto/base/fd.h"
 #include "proto/base/listen_address.h"
-
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const char usage[] =
 	"Usage: backend-relay --config FILE\n"
@@ -36,11 +35,15 @@ static const char usage[] =
 	"\n"
 	"Observes workers at runtimes and serves what projection lets through to clients.\n"
 	"\n"
-	"  --config FILE              read the configuration from FILE\n"
-	"  --new-token SUBJECT ROLE   make a token: prints it, once, and its entry for the tokens "
-	"file\n"
-	"  --help                     print this and exit\n"
-	"  --version                  print the version and exit\n";
+	"Options:\n"
+	"      --config FILE             Configuration (backend-relay.yaml).\n"
+	"      --new-token SUBJECT ROLE  Make a token: print it, once, and its entry for the "
+	"tokens "
+	"file.\n"
+	"  -h, --help                    Print this and exit.\n"
+	"      --version                 Print the version and exit.\n"
+	"\n"
+	"Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.\n";
 
 struct options {
 	const char *config_file, *subject, *role;
@@ -58,7 +61,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 	};
 	bool new_token = false;
 	int option;
-	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			options->config_file = optarg;
@@ -68,20 +71,20 @@ static int parse_options(int argc, char **argv, struct options *options)
 			break;
 		case 'h':
 			fputs(usage, stdout);
-			return 0;
+			return DAEMON_EXIT_DONE;
 		case 'v':
 			puts("backend-relay " SIGHTLINE_VERSION);
-			return 0;
+			return DAEMON_EXIT_DONE;
 		default:
 			fputs(usage, stderr);
-			return EXIT_USAGE;
+			return DAEMON_EXIT_USAGE;
 		}
 	}
 	bool well = new_token ? options->config_file == NULL && argc - optind == 2
 			      : options->config_file != NULL && argc == optind;
 	if (!well) {
 		fputs(usage, stderr);
-		return EXIT_USAGE;
+		return DAEMON_EXIT_USAGE;
 	}
 	if (new_token) {
 		options->subject = argv[optind];
@@ -184,23 +187,23 @@ int main(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	if (sodium_init() < 0)
-		return EXIT_FAILED;
+		return DAEMON_EXIT_FAILED;
 	if (options.subject != NULL)
 		return new_token_run(options.subject, options.role);
 	struct yaml_error error;
 	int r = relay_load(&relay, options.config_file, &error);
 	if (r < 0) {
 		fprintf(stderr, "backend-relay: %s\n", error.text);
-		return EXIT_USAGE;
+		return DAEMON_EXIT_USAGE;
 	}
 	r = daemon_init(&daemon, "backend-relay");
 	if (r < 0) {
 		fprintf(stderr, "backend-relay: can't start: %s\n", strerror(-r));
-		return EXIT_FAILED;
+		return DAEMON_EXIT_FAILED;
 	}
 	r = open_and_run(&relay, &daemon);
 	relay_close(&relay);
 	daemon_close(&daemon);
 	relay_free(&relay);
-	return r < 0 ? EXIT_FAILED : 0;
+	return r < 0 ? DAEMON_EXIT_FAILED : DAEMON_EXIT_DONE;
 }

@@ -372,11 +372,7 @@ def test_usage(stage):
     assert done.returncode == 0 and "--new-token SUBJECT ROLE" in done.stdout
 
 
-def test_help_files_and_man_pages_name_the_same_things(stage):
-    help_text = run(stage, arguments=["--help"]).stdout
-    man = (TOP / "docs/man/backend-relay.8").read_text()
-    assert set(re.findall(r"^  --([\w-]+)", help_text, re.MULTILINE)) == \
-        set(re.findall(r"^\.It Fl -([\w-]+)", man, re.MULTILINE))
+def test_files_and_man_page_name_the_same_keys():
     man = (TOP / "docs/man/backend-relay.yaml.5").read_text()
     named = re.findall(r"^\.It Cm (\w+)", man, re.MULTILINE)
     named += re.findall(r"^\.Cm (\w+)", man, re.MULTILINE)
