@@ -18,9 +18,20 @@ void log_want_spare(struct event_log *log)
 	syncer_request_spare(&log->syncer);
 }
 
+/*
+ * The base of the segment before one with this base; 0: none. Those of the same base are what a
+ * stop right after a roll leaves: they go without a note, and what is before them stays known.
+ */
+static uint64_t base_before(const struct log_view *view, uint64_t base)
+{
+	size_t i = view->segment_count;
+	while (i > 0 && view->segments[i - 1]->base >= base)
+		i--;
+	return i == 0 ? 0 : view->segments[i - 1]->base;
+}
+
 static int prepare_next(struct event_log *log, struct roll *roll, uint64_t wall_ns)
 {
-	const struct segment *newest = catalog_newest(&log->view);
 	struct segment_header *header = calloc(1, sizeof(*header));
 	struct segment_index *index = NULL;
 	if (header == NULL)
@@ -29,7 +40,7 @@ static int prepare_next(struct event_log *log, struct roll *roll, uint64_t wall_
 		.base = log->written.seq + 1,
 		.created_ns = wall_ns,
 		.file_bytes = log->config.segment_bytes,
-		.previous_base = newest == NULL ? 0 : newest->base,
+		.previous_base = base_before(&log->view, log->written.seq + 1),
 		/* The segment before it is synced before this header is written. */
 		.durable_seq = log->written.seq,
 		.epoch = log->view.epoch,

@@ -391,6 +391,32 @@ static void a_finished_worker_gives_its_reserve_back(void **state)
 	assert_int_equal(reserve_damage_found(f), 0);
 }
 
+/* A start without a record leaves a segment that the next start takes away. */
+static void starts_without_a_record_are_no_gap_behind_a_compacted_segment(void **state)
+{
+	struct log_fixture *f = &((struct reserve_fixture *)*state)->log;
+	f->config.retention.bytes = 0;
+	f->config.retention.age_ns = 3600 * NS_PER_S;
+	log_fixture_open(f);
+	uint64_t keyframe = reserve_append_quiet(f, true);
+	assert_int_equal(reserve_append(f, "noisy", NOISY_UID, false, 50), EVENT_LOG_OK);
+	uint64_t next = f->staged.first_seq + 1;
+	for (int i = 0; i < 3; i++)
+		reserve_restart(f, false);
+	/* The first segment is too old now, and its neighbour will not be. */
+	log_fixture_tick(f, 2 * f->config.retention.age_ns);
+	reserve_make_noise(f, 2);
+	struct event_log_status status;
+	event_log_status(f->log, &status);
+	assert_int_equal(status.reserve_segments, 1);
+	assert_int_equal(event_log_view(f->log)->segments[1]->base, next);
+	char expected[RESERVE_TEXT_BYTES], text[RESERVE_TEXT_BYTES];
+	snprintf(expected, sizeof(expected), "%llu", (unsigned long long)keyframe);
+	reserve_read_after(f, "quiet", keyframe - 1, text);
+	assert_string_equal(text, expected);
+	assert_int_equal(reserve_damage_found(f), 0);
+}
+
 #define RESERVE_TEST(name) cmocka_unit_test_setup_teardown(name, reserve_setup, reserve_teardown)
 
 int main(void)
@@ -401,6 +427,7 @@ int main(void)
 		RESERVE_TEST(a_newer_keyframe_gives_the_room_back),
 		RESERVE_TEST(without_a_reserve_the_plain_rule_applies),
 		RESERVE_TEST(readers_inside_go_on_or_are_told),
+		RESERVE_TEST(starts_without_a_record_are_no_gap_behind_a_compacted_segment),
 		RESERVE_TEST(a_set_of_workers_is_read_through_compacted_segments),
 		RESERVE_TEST(damage_in_a_compacted_segment_is_told),
 		RESERVE_TEST(damage_before_compaction_is_told_after_it),
