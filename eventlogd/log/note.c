@@ -102,5 +102,6 @@ bool note_prune_apply(const struct record *note, struct worker_table *table)
 		table->oldest_base = oldest_base;
 	if (highest > table->highest_pruned)
 		table->highest_pruned = highest;
+	table->loss_count++;
 	return true;
 }

@@ -210,8 +210,7 @@ int reader_open(struct reader **out, struct log_view *view,
 		reader_close(reader);
 		return r;
 	}
-	reader->seen_pruned = view->table.highest_pruned;
-	reader->seen_forgotten = view->table.forgotten_through;
+	reader->seen_losses = view->table.loss_count;
 	*out = reader;
 	return READER_OPENED;
 }
@@ -224,10 +223,8 @@ uint64_t reader_position(const struct reader *reader)
 static bool is_overrun(struct reader *reader)
 {
 	const struct worker_table *table = &reader->view->table;
-	if (reader->seen_pruned != table->highest_pruned ||
-		reader->seen_forgotten != table->forgotten_through) {
-		reader->seen_pruned = table->highest_pruned;
-		reader->seen_forgotten = table->forgotten_through;
+	if (reader->seen_losses != table->loss_count) {
+		reader->seen_losses = table->loss_count;
 		reader->is_overrun = lost_since(reader, reader->next_seq);
 	}
 	return reader->is_overrun;

@@ -31,9 +31,10 @@ struct reader {
 	size_t worker_count;
 	/* Where walking goes on, while the segment with this id is there. */
 	uint64_t segment_id, offset;
-	/* What was pruned and forgotten when it was last asked whether this reader lost anything.
+	/* The table's loss_count when it was last asked whether this reader lost anything. The
+	 * newest sequence that is gone would not do: the reserve gives up what is older than that.
 	 */
-	uint64_t seen_pruned, seen_forgotten;
+	uint64_t seen_losses;
 	bool is_overrun;
 };
 

@@ -108,6 +108,7 @@ void worker_table_forget(struct worker_table *table, struct worker *worker)
 								   : worker->highest_pruned;
 	if (end > table->forgotten_through)
 		table->forgotten_through = end;
+	table->loss_count++;
 	table->encoded_bytes -= worker_row_bytes(worker);
 	uid_release(table, worker->owner_uid);
 	HASH_DEL(table->workers, worker);
@@ -254,6 +255,7 @@ static void worker_leave_reserve(struct worker *worker)
 void worker_table_prune(struct worker_table *table, struct worker *worker, uint64_t through,
 	uint64_t count, uint64_t bytes)
 {
+	table->loss_count++;
 	if (through > worker->highest_pruned)
 		worker->highest_pruned = through;
 	if (through > table->highest_pruned)
@@ -280,6 +282,7 @@ void worker_table_prune_unaccounted(struct worker_table *table, uint64_t oldest_
 		if (worker->newest_seq < oldest_base)
 			worker->retained_count = worker->retained_bytes = 0;
 	}
+	table->loss_count++;
 	if (oldest_base - 1 > table->highest_pruned)
 		table->highest_pruned = oldest_base - 1;
 	table->oldest_base = oldest_base;

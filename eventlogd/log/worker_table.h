@@ -56,6 +56,7 @@ struct worker_table {
 	uint64_t forgotten_through;
 	uint64_t highest_pruned; /* of all workers, forgotten ones too */
 	uint64_t oldest_base;    /* of the oldest segment that the numbers account for */
+	uint64_t loss_count;     /* how often any row or number above said that more is gone */
 	struct worker **sorted;  /* by id; made when asked for */
 	bool sorted_is_stale;
 };

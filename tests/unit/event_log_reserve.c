@@ -391,6 +391,32 @@ static void a_finished_worker_gives_its_reserve_back(void **state)
 	assert_int_equal(reserve_damage_found(f), 0);
 }
 
+/* What the reserve gives up is older than what was pruned last, and has its readers too. */
+static void a_reader_is_told_of_what_the_reserve_gives_up(void **state)
+{
+	struct log_fixture *f = &((struct reserve_fixture *)*state)->log;
+	log_fixture_open(f);
+	uint64_t keyframe = reserve_append_quiet(f, true);
+	reserve_append_quiet(f, false);
+	reserve_make_noise(f, 2 * RESERVE_LIMIT_SEGMENTS);
+	const char *worker = "quiet";
+	size_t len = strlen(worker);
+	struct reader_selection selection = {&worker, &len, 1};
+	struct reader_start start = {.from = READER_FROM_KEYFRAME};
+	struct reader *reader;
+	struct reader_piece piece;
+	assert_int_equal(
+		reader_open(&reader, event_log_view(f->log), &selection, &start, false, NULL),
+		READER_OPENED);
+	assert_int_equal(reader_next(reader, 1, &piece), READER_RECORDS);
+	assert_int_equal(piece.first, keyframe);
+	struct log_forgotten forgotten;
+	assert_true(event_log_forget(f->log, worker, len, &forgotten));
+	reserve_let_retention_work(f);
+	assert_int_equal(reader_next(reader, 1, &piece), READER_OVERRUN);
+	reader_close(reader);
+}
+
 /* A start without a record leaves a segment that the next start takes away. */
 static void starts_without_a_record_are_no_gap_behind_a_compacted_segment(void **state)
 {
@@ -427,6 +453,7 @@ int main(void)
 		RESERVE_TEST(a_newer_keyframe_gives_the_room_back),
 		RESERVE_TEST(without_a_reserve_the_plain_rule_applies),
 		RESERVE_TEST(readers_inside_go_on_or_are_told),
+		RESERVE_TEST(a_reader_is_told_of_what_the_reserve_gives_up),
 		RESERVE_TEST(starts_without_a_record_are_no_gap_behind_a_compacted_segment),
 		RESERVE_TEST(a_set_of_workers_is_read_through_compacted_segments),
 		RESERVE_TEST(damage_in_a_compacted_segment_is_told),
