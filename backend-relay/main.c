@@ -26,8 +26,8 @@
 #include "backend-relay/new_token.h"
 #include "backend-relay/relay.h"
 #include "proto/base/daemon_options.h"
+#include "proto/base/daemon_socket.h"
 #include "proto/base/fd.h"
-#include "proto/base/listen_address.h"
 
 static const char usage[] =
 	"Usage: backend-relay --config FILE\n"
@@ -93,20 +93,6 @@ static int parse_options(int argc, char **argv, struct options *options)
 	return -1;
 }
 
-/* The socket of this name, or of the configuration; -errno. */
-static int take_socket(struct daemon *daemon, const char *name, const char *configured)
-{
-	int fd = inherited_fds_pick(&daemon->inherited, name);
-	if (fd >= 0)
-		return fd;
-	if (configured == NULL)
-		return -ENOENT;
-	fd = listen_address_open(configured);
-	if (fd < 0)
-		journal(LOG_ERR, "can't listen at %s: %s", configured, strerror(-fd));
-	return fd;
-}
-
 /* A single socket without a name is what systemd-socket-activate hands over. */
 static int take_client_socket(struct relay *relay, struct daemon *daemon)
 {
@@ -115,20 +101,7 @@ static int take_client_socket(struct relay *relay, struct daemon *daemon)
 		if (fd >= 0)
 			return fd;
 	}
-	int fd = take_socket(daemon, "client", relay->config.listen);
-	if (fd == -ENOENT && relay->config.listen == NULL)
-		journal(LOG_ERR, "no socket was inherited, and \"listen\" is not configured");
-	return fd;
-}
-
-/* 0 with *fd, which is -1 when there is to be no status listener; or -errno. */
-static int take_status_socket(struct relay *relay, struct daemon *daemon, int *fd)
-{
-	int r = take_socket(daemon, "status", relay->config.status_listen);
-	if (r < 0 && relay->config.status_listen != NULL)
-		return r;
-	*fd = r < 0 ? -1 : r;
-	return 0;
+	return daemon_socket_take(daemon, "client", relay->config.listen);
 }
 
 static void main_on_stop(struct daemon *daemon)
@@ -157,7 +130,8 @@ static int open_and_run(struct relay *relay, struct daemon *daemon)
 	if (client_fd < 0)
 		return client_fd;
 	int status_fd;
-	int r = take_status_socket(relay, daemon, &status_fd);
+	int r = daemon_socket_take_optional(
+		daemon, "status", relay->config.status_listen, &status_fd);
 	if (r < 0) {
 		fd_close(client_fd);
 		return r;

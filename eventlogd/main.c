@@ -16,6 +16,7 @@
 #include "eventlogd/confine.h"
 #include "eventlogd/server.h"
 #include "proto/base/daemon_options.h"
+#include "proto/base/daemon_socket.h"
 #include "proto/base/fd.h"
 
 enum { SOCKET_MODE = 0660 };
@@ -29,25 +30,6 @@ static const char help[] =
 	"  -h, --help         Print this and exit.\n"
 	"      --version      Print the version and exit.\n\n"
 	"Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.\n";
-
-/* The inherited socket of this name, or one made at the configured path. -1: told already. */
-static int open_socket(struct daemon *daemon, const char *name, const char *path)
-{
-	int fd = inherited_fds_pick(&daemon->inherited, name);
-	if (fd >= 0)
-		return fd;
-	if (path == NULL) {
-		journal(LOG_ERR, "the socket \"%s\" is neither inherited nor configured", name);
-		return -1;
-	}
-	fd = unix_socket_listen(path, SOCKET_MODE);
-	if (fd < 0) {
-		journal(LOG_ERR, "can't listen on %s: %s", path,
-			fd == -EADDRINUSE ? "another process answers there" : strerror(-fd));
-		return -1;
-	}
-	return fd;
-}
 
 static void on_stop(struct daemon *daemon)
 {
@@ -69,8 +51,11 @@ static int serve(struct daemon *daemon, struct server *server)
 static int run(struct daemon *daemon, const struct config *config)
 {
 	static struct server server;
-	int publish_fd = open_socket(daemon, "publish", config->publish_socket);
-	int tail_fd = publish_fd < 0 ? -1 : open_socket(daemon, "tail", config->tail_socket);
+	int tail_fd = -1;
+	int publish_fd = daemon_socket_take_unix(
+		daemon, "publish", config->publish_socket, SOCKET_MODE);
+	if (publish_fd >= 0)
+		tail_fd = daemon_socket_take_unix(daemon, "tail", config->tail_socket, SOCKET_MODE);
 	inherited_fds_close_rest(&daemon->inherited);
 	if (tail_fd < 0 || confine(config->directory) < 0 ||
 		server_open(&server, daemon, config) < 0) {

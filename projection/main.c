@@ -27,10 +27,10 @@
 #include "projection/relay.h"
 #include "projection/selftest.h"
 #include "proto/base/daemon.h"
+#include "proto/base/daemon_socket.h"
 #include "proto/base/fd.h"
 #include "proto/base/journal.h"
 #include "proto/base/secret_file.h"
-#include "proto/base/unix_socket.h"
 
 enum { SOCKET_MODE = 0600 };
 
@@ -80,18 +80,10 @@ static int load_key(
 
 static int open_socket(struct projection *projection, const struct options *options)
 {
-	int fd = inherited_fds_pick(&projection->daemon.inherited, "projection");
-	if (fd < 0 && options->socket == NULL) {
-		journal(LOG_ERR, "no socket: none named \"projection\" is inherited, and there "
-				 "is no --socket PATH");
-		return EXIT_USAGE;
-	}
+	int fd = daemon_socket_take_unix(
+		&projection->daemon, "projection", options->socket, SOCKET_MODE);
 	if (fd < 0)
-		fd = unix_socket_listen(options->socket, SOCKET_MODE);
-	if (fd < 0) {
-		journal(LOG_ERR, "cannot listen at %s: %s", options->socket, strerror(-fd));
-		return EXIT_FAILURE;
-	}
+		return fd == -ENOENT && options->socket == NULL ? EXIT_USAGE : EXIT_FAILURE;
 	inherited_fds_close_rest(&projection->daemon.inherited);
 	int r = relay_server_start(&projection->server, &projection->daemon.loop, fd);
 	if (r < 0) {

@@ -15,8 +15,8 @@
 #include <string.h>
 
 #include "proto/base/daemon_options.h"
+#include "proto/base/daemon_socket.h"
 #include "proto/base/fd.h"
-#include "proto/base/listen_address.h"
 #include "proto/base/secret_file.h"
 #include "wsgate/confine.h"
 #include "wsgate/gate.h"
@@ -31,25 +31,6 @@ static const char help[] =
 	"  -h, --help         Print this and exit.\n"
 	"      --version      Print the version and exit.\n\n"
 	"Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.\n";
-
-/* The inherited socket of this name, or one made at the configured address. -1: told already. */
-static int open_socket(struct daemon *daemon, const char *name, const char *address)
-{
-	int fd = inherited_fds_pick(&daemon->inherited, name);
-	if (fd >= 0)
-		return fd;
-	if (address == NULL) {
-		journal(LOG_ERR, "the socket \"%s\" is neither inherited nor configured", name);
-		return -1;
-	}
-	fd = listen_address_open(address);
-	if (fd < 0) {
-		journal(LOG_ERR, "can't listen at %s: %s", address,
-			fd == -EINVAL ? "not HOST:PORT or unix:/path" : strerror(-fd));
-		return -1;
-	}
-	return fd;
-}
 
 /* 0, or -errno, told already. `token` stays NULL without a token file. */
 static int read_token(
@@ -95,12 +76,10 @@ static int run(struct daemon *daemon, struct gate *gate, const struct config *co
 		secret_free(token, token_len);
 	}
 	if (r == 0)
-		r = runtime_fd = open_socket(daemon, "runtime", config->listen);
-	if (r >= 0) {
-		status_fd = inherited_fds_pick(&daemon->inherited, "status");
-		if (status_fd < 0 && config->status_listen != NULL)
-			r = status_fd = open_socket(daemon, "status", config->status_listen);
-	}
+		r = runtime_fd = daemon_socket_take(daemon, "runtime", config->listen);
+	if (r >= 0)
+		r = daemon_socket_take_optional(
+			daemon, "status", config->status_listen, &status_fd);
 	inherited_fds_close_rest(&daemon->inherited);
 	if (r < 0) {
 		fd_close(runtime_fd);
