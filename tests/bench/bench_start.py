@@ -15,12 +15,17 @@ from bench_catch_up import memory_kib, publisher
 SIZES_GIB = (1, 10)
 BATCH, IN_FLIGHT = 512, 8
 WORKERS = 16
-PUBLISHING_S = 0.3
+EVENTS_BEFORE_KILL = 10_000
 
 
 def log_bytes(daemon):
     with daemon.reader() as reader:
         return reader.status()["allocated_bytes"]
+
+
+def newest_seq(daemon):
+    with daemon.reader() as reader:
+        return reader.status()["newest_seq"]
 
 
 def fill(daemon, path, target):
@@ -33,8 +38,10 @@ def fill(daemon, path, target):
 
 
 def start_after_kill(daemon, path):
+    before = newest_seq(daemon)
     live = publisher(daemon, path, subprocess.DEVNULL)
-    time.sleep(PUBLISHING_S)  # into the middle of it
+    while newest_seq(daemon) < before + EVENTS_BEFORE_KILL:  # into the middle of it
+        assert live.poll() is None, "the publisher ended"
     daemon.kill()
     live.kill()
     live.communicate()
