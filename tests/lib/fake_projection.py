@@ -76,8 +76,9 @@ class FakeProjection:
 
     def stop(self):
         """Gone: no socket, no connection. start() brings it back."""
-        if self._listener is not None:
+        with self._changed:
             listener, self._listener = self._listener, None
+        if listener is not None:
             listener.shutdown(socket.SHUT_RDWR)
             listener.close()
             os.unlink(self.path)
@@ -103,6 +104,9 @@ class FakeProjection:
             except OSError:
                 return
             with self._changed:
+                if self._listener is not listener:  # stop() came between
+                    connection.close()
+                    return
                 self._sockets.add(connection)
                 self.connections += 1
                 self._changed.notify_all()

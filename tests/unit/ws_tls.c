@@ -17,7 +17,7 @@
 #include "proto/ws/ws_get.h"
 #include "proto/ws/ws_server.h"
 
-enum { DEADLINE_S = 20, MESSAGE_BYTES = 2 * 1024 * 1024, MESSAGES = 20 };
+enum { DEADLINE_S = 60, MESSAGE_BYTES = 2 * 1024 * 1024, MESSAGES = 20 };
 
 struct fixture {
 	uv_loop_t loop;
