@@ -22,15 +22,12 @@
 #include "proto/base/clock.h"
 #include "proto/ws/ws_client.h"
 #include "proto/ws/ws_get.h"
-#include "proto/ws/ws_server.h"
+#include "tests/lib/ws_fixture.h"
 
-enum { DEADLINE_S = 20, MAX_MESSAGE_BYTES = 3 * 1024 * 1024, QUEUE_BYTES = 8 * 1024 * 1024 };
+enum { MAX_MESSAGE_BYTES = 3 * 1024 * 1024, QUEUE_BYTES = 8 * 1024 * 1024 };
 
 struct fixture {
-	uv_loop_t loop;
-	uv_timer_t wake;
-	struct ws_context *context;
-	struct ws_server *server;
+	struct ws_fixture ws;
 	struct ws_url url;
 	int raw_listener; /* a TCP server whose answers the test writes */
 	struct ws_url raw_url;
@@ -91,19 +88,8 @@ static void on_exchange(struct ws_server *server, struct ws_exchange *exchange)
 			0);
 }
 
-static void on_gone(struct ws_server *server, struct ws_exchange *exchange)
-{
-	(void)server;
-	(void)exchange;
-}
-
-static void on_error(struct ws_server *server, int error)
-{
-	(void)server;
-	fail_msg("accepting failed with %d", error);
-}
-
-static const struct ws_server_handler server_handler = {on_exchange, on_gone, on_error};
+static const struct ws_server_handler server_handler = {
+	on_exchange, ws_fixture_on_gone, ws_fixture_on_error};
 
 /* ---- the client ---- */
 
@@ -149,25 +135,6 @@ static void on_get_done(struct ws_get *get, const struct ws_get_answer *answer)
 
 /* ---- fixture ---- */
 
-static void on_wake(uv_timer_t *timer)
-{
-	(void)timer;
-}
-
-static int listen_on_loopback(uint16_t *port)
-{
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_in address = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(address);
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
-	assert_int_equal(listen(fd, 16), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-	*port = ntohs(address.sin_port);
-	return fd;
-}
-
 static void make_url(struct ws_url *url, const char *host, uint16_t port)
 {
 	char text[64];
@@ -179,21 +146,18 @@ static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	assert_non_null(f);
-	assert_int_equal(uv_loop_init(&f->loop), 0);
-	uv_timer_init(&f->loop, &f->wake);
-	uv_timer_start(&f->wake, on_wake, 20, 20);
 	struct ws_context_config context_config = {
 		.max_connections = 64, .ping_after_s = 1, .hang_up_after_s = 2};
-	assert_int_equal(ws_context_open(&f->context, &f->loop, &context_config), 0);
+	ws_fixture_open(&f->ws, &context_config);
 	uint16_t port;
 	struct ws_server_config config = {
-		.fd = listen_on_loopback(&port),
+		.fd = ws_fixture_listen(&port),
 		.max_connections = 8,
 		.max_queued_bytes = QUEUE_BYTES,
 	};
 	make_url(&f->url, "localhost", port);
-	assert_int_equal(ws_server_open(&f->server, f->context, &config, &server_handler, f), 0);
-	f->raw_listener = listen_on_loopback(&port);
+	ws_fixture_serve(&f->ws, &config, &server_handler, f);
+	f->raw_listener = ws_fixture_listen(&port);
 	make_url(&f->raw_url, "127.0.0.1", port);
 	*state = f;
 	return 0;
@@ -204,28 +168,12 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 	if (f->client != NULL)
 		ws_client_close(f->client);
-	ws_server_close(f->server);
-	ws_context_close(f->context);
-	uv_close((uv_handle_t *)&f->wake, NULL);
-	uv_run(&f->loop, UV_RUN_DEFAULT);
-	assert_int_equal(uv_loop_close(&f->loop), 0);
-	ws_context_free(f->context);
+	ws_fixture_close(&f->ws);
 	close(f->raw_listener);
 	buf_free(&f->last);
 	free(f);
 	return 0;
 }
-
-/* Runs the loop until the condition holds; fails after a deadline. */
-#define WAIT_UNTIL(f, condition) \
-	do { \
-		uint64_t end_ = clock_monotonic_ns() + DEADLINE_S * NS_PER_S; \
-		while (!(condition)) { \
-			if (clock_monotonic_ns() > end_) \
-				fail_msg("not within %d s: %s", DEADLINE_S, #condition); \
-			uv_run(&(f)->loop, UV_RUN_ONCE); \
-		} \
-	} while (0)
 
 static void start(
 	struct fixture *f, const struct ws_url *url, const char *subprotocols, uint64_t timeout_ms)
@@ -238,7 +186,7 @@ static void start(
 		.max_message_bytes = MAX_MESSAGE_BYTES,
 		.connect_timeout_ms = timeout_ms,
 	};
-	assert_int_equal(ws_client_open(&f->client, f->context, &config, &client_handler, f), 0);
+	assert_int_equal(ws_client_open(&f->client, f->ws.context, &config, &client_handler, f), 0);
 	assert_int_equal(f->ended, 0);
 }
 
@@ -342,7 +290,7 @@ static void paused_client_gets_nothing_and_loses_nothing(void **state)
 		WAIT_UNTIL(f, ws_client_is_paused(f->client) || f->messages == COUNT);
 		unsigned int before = f->messages;
 		for (int i = 0; i < 5; i++)
-			uv_run(&f->loop, UV_RUN_NOWAIT);
+			uv_run(&f->ws.loop, UV_RUN_NOWAIT);
 		assert_int_equal(f->messages, before);
 		assert_int_equal(f->last.len, 1 + ((before - 1) * 977) % 9000);
 		ws_client_resume(f->client);
@@ -398,7 +346,7 @@ static void closing_while_it_connects_ends_it(void **state)
 	struct fixture *f = *state;
 	start(f, &f->raw_url, NULL, 0); /* nobody accepts there */
 	for (int i = 0; i < 5; i++)
-		uv_run(&f->loop, UV_RUN_NOWAIT);
+		uv_run(&f->ws.loop, UV_RUN_NOWAIT);
 	ws_client_close(f->client);
 	WAIT_UNTIL(f, f->ended == 1);
 	assert_int_equal(f->end.result, WS_CLIENT_CLOSED);
@@ -574,7 +522,7 @@ static void get(struct fixture *f, const struct ws_url *url, size_t max, uint64_
 		.max_body_bytes = max,
 		.timeout_ms = timeout_ms};
 	f->done = 0;
-	assert_int_equal(ws_get_open(&get, f->context, &config, on_get_done, f), 0);
+	assert_int_equal(ws_get_open(&get, f->ws.context, &config, on_get_done, f), 0);
 	assert_int_equal(f->done, 0);
 }
 
@@ -615,7 +563,7 @@ static void get_that_is_cut_off_is_no_answer(void **state)
 	int fd = raw_answer(f, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"half", request,
 		sizeof(request));
 	for (int i = 0; i < 5; i++)
-		uv_run(&f->loop, UV_RUN_NOWAIT);
+		uv_run(&f->ws.loop, UV_RUN_NOWAIT);
 	close(fd);
 	WAIT_UNTIL(f, f->done == 1);
 	assert_int_equal(f->answer.result, WS_CLIENT_LOST);

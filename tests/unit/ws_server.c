@@ -20,22 +20,19 @@
 
 #include "proto/base/buf.h"
 #include "proto/base/clock.h"
-#include "proto/ws/ws_server.h"
+#include "tests/lib/ws_fixture.h"
 
-enum { QUEUE_BYTES = 1024 * 1024, DEADLINE_S = 20, HEAD_TIMEOUT_MS = 300, CONNECTIONS_MAX = 8 };
+enum { QUEUE_BYTES = 1024 * 1024, HEAD_TIMEOUT_MS = 300, CONNECTIONS_MAX = 8 };
 
 struct fixture {
-	uv_loop_t loop;
-	uv_timer_t wake; /* so that a wait for nothing ends */
-	struct ws_context *context;
-	struct ws_server *server;
+	struct ws_fixture ws;
 	char directory[32], path[64];
 	int fd; /* the other end */
 	struct buf received;
 
 	struct ws_exchange *exchange; /* waiting for an answer */
 	struct ws_peer *peer;
-	unsigned int wakes, exchanges, gone, opened, data, writable, closed, sent;
+	unsigned int exchanges, gone, opened, data, writable, closed, sent;
 	uint16_t closed_code;
 };
 
@@ -59,13 +56,7 @@ static void on_gone(struct ws_server *server, struct ws_exchange *exchange)
 	f->gone++;
 }
 
-static void on_error(struct ws_server *server, int error)
-{
-	(void)server;
-	fail_msg("accepting failed with %d", error);
-}
-
-static const struct ws_server_handler server_handler = {on_exchange, on_gone, on_error};
+static const struct ws_server_handler server_handler = {on_exchange, on_gone, ws_fixture_on_error};
 
 static void on_open(struct ws_peer *peer)
 {
@@ -92,11 +83,6 @@ static void on_closed(struct ws_peer *peer, uint16_t code)
 
 static const struct ws_peer_handler peer_handler = {on_open, on_data, on_writable, on_closed};
 
-static void on_wake(uv_timer_t *timer)
-{
-	((struct fixture *)timer->data)->wakes++;
-}
-
 static int setup_with(void **state, const struct ws_context_config *context_config)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
@@ -104,19 +90,14 @@ static int setup_with(void **state, const struct ws_context_config *context_conf
 	strcpy(f->directory, "/tmp/ws_server.XXXXXX");
 	assert_non_null(mkdtemp(f->directory));
 	snprintf(f->path, sizeof(f->path), "%s/socket", f->directory);
-	assert_int_equal(uv_loop_init(&f->loop), 0);
-	uv_timer_init(&f->loop, &f->wake);
-	f->wake.data = f;
-	uv_timer_start(&f->wake, on_wake, 20, 20);
-	assert_int_equal(ws_context_open(&f->context, &f->loop, context_config), 0);
+	ws_fixture_open(&f->ws, context_config);
 	struct ws_server_config config = {
 		.fd = unix_socket_listen(f->path, 0600),
 		.max_connections = CONNECTIONS_MAX,
 		.max_queued_bytes = QUEUE_BYTES,
 		.head_timeout_ms = HEAD_TIMEOUT_MS,
 	};
-	assert_true(config.fd >= 0);
-	assert_int_equal(ws_server_open(&f->server, f->context, &config, &server_handler, f), 0);
+	ws_fixture_serve(&f->ws, &config, &server_handler, f);
 	f->fd = unix_socket_connect(f->path);
 	assert_true(f->fd >= 0);
 	*state = f;
@@ -142,13 +123,8 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 	close(f->fd);
-	ws_server_close(f->server);
-	ws_context_close(f->context);
-	uv_close((uv_handle_t *)&f->wake, NULL);
-	uv_run(&f->loop, UV_RUN_DEFAULT);
-	assert_int_equal(uv_loop_close(&f->loop), 0);
+	ws_fixture_close(&f->ws);
 	assert_null(f->peer);
-	ws_context_free(f->context);
 	buf_free(&f->received);
 	unlink(f->path);
 	rmdir(f->directory);
@@ -156,21 +132,10 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Runs the loop until the condition holds; fails after a deadline. */
-#define WAIT_UNTIL(f, condition) \
-	do { \
-		uint64_t end_ = clock_monotonic_ns() + DEADLINE_S * NS_PER_S; \
-		while (!(condition)) { \
-			if (clock_monotonic_ns() > end_) \
-				fail_msg("not within %d s: %s", DEADLINE_S, #condition); \
-			uv_run(&(f)->loop, UV_RUN_ONCE); \
-		} \
-	} while (0)
-
 static void turn(struct fixture *f)
 {
 	for (int i = 0; i < 3; i++)
-		uv_run(&f->loop, UV_RUN_NOWAIT);
+		uv_run(&f->ws.loop, UV_RUN_NOWAIT);
 }
 
 static void peer_sends(struct fixture *f, const void *bytes, size_t len)
@@ -375,9 +340,9 @@ static void half_closed_peer_that_reads_slowly_does_not_keep_the_loop_awake(void
 	f->exchange = NULL;
 	free(body);
 	turn(f);
-	unsigned int turns = 0, wakes = f->wakes;
-	for (; f->wakes < wakes + 10; turns++)
-		uv_run(&f->loop, UV_RUN_ONCE);
+	unsigned int turns = 0, wakes = f->ws.wakes;
+	for (; f->ws.wakes < wakes + 10; turns++)
+		uv_run(&f->ws.loop, UV_RUN_ONCE);
 	assert_in_range(turns, 1, 100);
 	WAIT_UNTIL(f, !peer_reads(f, SIZE_MAX));
 	assert_true(f->received.len > LEN);
@@ -396,7 +361,7 @@ static void half_a_head_ends_with_408_and_garbage_with_400(void **state)
 	WAIT_UNTIL(f, !peer_reads(f, SIZE_MAX));
 	assert_true(has_received(f, "HTTP/1.1 400 "));
 	assert_int_equal(f->exchanges, 0);
-	assert_int_equal(ws_server_counters(f->server)->heads_refused, 2);
+	assert_int_equal(ws_server_counters(f->ws.server)->heads_refused, 2);
 }
 
 /* Sends up to `count` messages of `len` bytes, as many as the queue takes at once. */
@@ -462,7 +427,7 @@ static void frames_arrive_whole_with_control_frames_between_them(void **state)
 	enum { COUNT = 200, LEN = 100 * 1000 };
 	open_peer(f, NULL);
 	unsigned int sent = 0, control = 0, pings = 0;
-	uint64_t end = clock_monotonic_ns() + DEADLINE_S * NS_PER_S;
+	uint64_t end = clock_monotonic_ns() + WS_FIXTURE_DEADLINE_S * NS_PER_S;
 	while (sent < COUNT || messages(&f->received, LEN, &control) < COUNT) {
 		assert_true(clock_monotonic_ns() < end);
 		if (sent < COUNT && !ws_peer_is_congested(f->peer))
@@ -471,7 +436,7 @@ static void frames_arrive_whole_with_control_frames_between_them(void **state)
 			peer_sends(f, masked_ping, sizeof(masked_ping));
 			pings++;
 		}
-		uv_run(&f->loop, UV_RUN_NOWAIT);
+		uv_run(&f->ws.loop, UV_RUN_NOWAIT);
 		peer_reads(f, 50 * 1000);
 	}
 	WAIT_UNTIL(f, (peer_reads(f, SIZE_MAX), messages(&f->received, LEN, &control)) == COUNT &&
@@ -585,8 +550,8 @@ static void silent_connections_at_the_cap_make_room(void **state)
 	static const char head[] = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 	assert_int_equal(write(fds[CONNECTIONS_MAX - 1], head, strlen(head)), strlen(head));
 	WAIT_UNTIL(f, f->exchanges == 1);
-	assert_true(ws_server_counters(f->server)->idle_dropped > 0);
-	assert_int_equal(ws_server_counters(f->server)->heads_refused, 0);
+	assert_true(ws_server_counters(f->ws.server)->idle_dropped > 0);
+	assert_int_equal(ws_server_counters(f->ws.server)->heads_refused, 0);
 	ws_exchange_respond(f->exchange, 200, NULL, "text/plain", "ok\n", 3);
 	WAIT_UNTIL(f, !peer_reads(f, SIZE_MAX)); /* the oldest */
 	for (int i = 0; i < CONNECTIONS_MAX; i++)
@@ -612,7 +577,7 @@ static void connections_over_the_cap_wait_in_the_backlog(void **state)
 	WAIT_UNTIL(f, f->opened == CONNECTIONS_MAX);
 	turn(f);
 	assert_int_equal(f->exchanges, CONNECTIONS_MAX);
-	assert_int_equal(ws_server_counters(f->server)->idle_dropped, 0);
+	assert_int_equal(ws_server_counters(f->ws.server)->idle_dropped, 0);
 	close(fds[CONNECTIONS_MAX - 1]);
 	WAIT_UNTIL(f, f->exchange != NULL);
 	ws_exchange_respond(f->exchange, 200, NULL, "text/plain", "ok\n", 3);
@@ -641,7 +606,7 @@ static void slow_peer_that_makes_progress_is_kept(void **state)
 		while (!ws_peer_is_congested(f->peer))
 			send_messages(f, 1, 10 * 1000);
 		peer_reads(f, 20 * 1000);
-		uv_run(&f->loop, UV_RUN_ONCE);
+		uv_run(&f->ws.loop, UV_RUN_ONCE);
 		assert_int_equal(f->closed, 0);
 	}
 }

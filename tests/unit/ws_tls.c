@@ -1,29 +1,17 @@
 /* proto/ws over TLS: a server with a certificate, and clients that trust it, or should not. */
-#include <netinet/in.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "proto/base/clock.h"
 #include "proto/ws/ws_client.h"
 #include "proto/ws/ws_get.h"
-#include "proto/ws/ws_server.h"
+#include "tests/lib/ws_fixture.h"
 
-enum { DEADLINE_S = 60, MESSAGE_BYTES = 2 * 1024 * 1024, MESSAGES = 20 };
+enum { MESSAGE_BYTES = 2 * 1024 * 1024, MESSAGES = 20 };
 
 struct fixture {
-	uv_loop_t loop;
-	uv_timer_t wake;
-	struct ws_context *context;
-	struct ws_server *server;
+	struct ws_fixture ws;
 	uint16_t port;
 	char directory[32], certificate[64], key[64];
 
@@ -74,19 +62,8 @@ static void on_exchange(struct ws_server *server, struct ws_exchange *exchange)
 			ws_exchange_upgrade(exchange, NULL, &peer_handler, f, &f->peer), 0);
 }
 
-static void on_gone(struct ws_server *server, struct ws_exchange *exchange)
-{
-	(void)server;
-	(void)exchange;
-}
-
-static void on_error(struct ws_server *server, int error)
-{
-	(void)server;
-	fail_msg("accepting failed with %d", error);
-}
-
-static const struct ws_server_handler server_handler = {on_exchange, on_gone, on_error};
+static const struct ws_server_handler server_handler = {
+	on_exchange, ws_fixture_on_gone, ws_fixture_on_error};
 
 static void client_on_open(struct ws_client *client, const char *subprotocol)
 {
@@ -127,11 +104,6 @@ static void on_get_done(struct ws_get *get, const struct ws_get_answer *answer)
 	}
 }
 
-static void on_wake(uv_timer_t *timer)
-{
-	(void)timer;
-}
-
 static bool make_certificate(struct fixture *f)
 {
 	char command[512];
@@ -158,19 +130,6 @@ static void make_frames(struct fixture *f)
 	free(body);
 }
 
-static int listen_on_loopback(uint16_t *port)
-{
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_in address = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(address);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
-	assert_int_equal(listen(fd, 16), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-	*port = ntohs(address.sin_port);
-	return fd;
-}
-
 static int setup_with(void **state, bool trusting)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
@@ -181,20 +140,17 @@ static int setup_with(void **state, bool trusting)
 		return 0;
 	}
 	make_frames(f);
-	assert_int_equal(uv_loop_init(&f->loop), 0);
-	uv_timer_init(&f->loop, &f->wake);
-	uv_timer_start(&f->wake, on_wake, 20, 20);
 	struct ws_context_config context_config = {
 		.max_connections = 64, .ca_file = trusting ? f->certificate : NULL};
-	assert_int_equal(ws_context_open(&f->context, &f->loop, &context_config), 0);
+	ws_fixture_open(&f->ws, &context_config);
 	struct ws_server_config config = {
-		.fd = listen_on_loopback(&f->port),
+		.fd = ws_fixture_listen(&f->port),
 		.certificate_file = f->certificate,
 		.key_file = f->key,
 		.max_connections = 8,
 		.max_queued_bytes = 1024 * 1024,
 	};
-	assert_int_equal(ws_server_open(&f->server, f->context, &config, &server_handler, f), 0);
+	ws_fixture_serve(&f->ws, &config, &server_handler, f);
 	return 0;
 }
 
@@ -211,15 +167,10 @@ static int setup_distrusting(void **state)
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
-	if (f->server != NULL) {
+	if (f->ws.server != NULL) {
 		if (f->client != NULL)
 			ws_client_close(f->client);
-		ws_server_close(f->server);
-		ws_context_close(f->context);
-		uv_close((uv_handle_t *)&f->wake, NULL);
-		uv_run(&f->loop, UV_RUN_DEFAULT);
-		assert_int_equal(uv_loop_close(&f->loop), 0);
-		ws_context_free(f->context);
+		ws_fixture_close(&f->ws);
 	}
 	ws_frames_unref(f->frames);
 	unlink(f->certificate);
@@ -228,17 +179,6 @@ static int teardown(void **state)
 	free(f);
 	return 0;
 }
-
-/* Runs the loop until the condition holds; fails after a deadline. */
-#define WAIT_UNTIL(f, condition) \
-	do { \
-		uint64_t end_ = clock_monotonic_ns() + DEADLINE_S * NS_PER_S; \
-		while (!(condition)) { \
-			if (clock_monotonic_ns() > end_) \
-				fail_msg("not within %d s: %s", DEADLINE_S, #condition); \
-			uv_run(&(f)->loop, UV_RUN_ONCE); \
-		} \
-	} while (0)
 
 static void make_url(const struct fixture *f, const char *host, struct ws_url *url)
 {
@@ -253,19 +193,19 @@ static void start(struct fixture *f, const char *host)
 	make_url(f, host, &url);
 	struct ws_client_config config = {
 		.url = &url, .path = "/x", .max_message_bytes = MESSAGE_BYTES};
-	assert_int_equal(ws_client_open(&f->client, f->context, &config, &client_handler, f), 0);
+	assert_int_equal(ws_client_open(&f->client, f->ws.context, &config, &client_handler, f), 0);
 }
 
 static void messages_pass_whole_also_when_the_client_pauses(void **state)
 {
 	struct fixture *f = *state;
-	if (f->server == NULL)
+	if (f->ws.server == NULL)
 		skip();
 	start(f, "localhost");
 	WAIT_UNTIL(f, f->messages == 2);
 	ws_client_pause(f->client);
 	for (int i = 0; i < 50; i++)
-		uv_run(&f->loop, UV_RUN_NOWAIT);
+		uv_run(&f->ws.loop, UV_RUN_NOWAIT);
 	assert_in_range(f->messages, 2, 3);
 	ws_client_resume(f->client);
 	WAIT_UNTIL(f, f->messages == MESSAGES);
@@ -275,7 +215,7 @@ static void messages_pass_whole_also_when_the_client_pauses(void **state)
 static void close_codes_pass_too(void **state)
 {
 	struct fixture *f = *state;
-	if (f->server == NULL)
+	if (f->ws.server == NULL)
 		skip();
 	start(f, "localhost");
 	WAIT_UNTIL(f, f->messages == MESSAGES);
@@ -290,11 +230,11 @@ static void get_passes_too(void **state)
 	struct fixture *f = *state;
 	struct ws_url url;
 	struct ws_get *get;
-	if (f->server == NULL)
+	if (f->ws.server == NULL)
 		skip();
 	make_url(f, "localhost", &url);
 	struct ws_get_config config = {.url = &url, .path = "/y", .max_body_bytes = 100};
-	assert_int_equal(ws_get_open(&get, f->context, &config, on_get_done, f), 0);
+	assert_int_equal(ws_get_open(&get, f->ws.context, &config, on_get_done, f), 0);
 	WAIT_UNTIL(f, f->done == 1);
 	assert_int_equal(f->get_result, WS_CLIENT_CLOSED);
 	assert_int_equal(f->get_status, 200);
@@ -303,7 +243,7 @@ static void get_passes_too(void **state)
 static void certificate_of_another_name_is_refused(void **state)
 {
 	struct fixture *f = *state;
-	if (f->server == NULL)
+	if (f->ws.server == NULL)
 		skip();
 	start(f, "127.0.0.1");
 	WAIT_UNTIL(f, f->ended == 1);
@@ -314,7 +254,7 @@ static void certificate_of_another_name_is_refused(void **state)
 static void certificate_that_nobody_vouches_for_is_refused(void **state)
 {
 	struct fixture *f = *state;
-	if (f->server == NULL)
+	if (f->ws.server == NULL)
 		skip();
 	start(f, "localhost");
 	WAIT_UNTIL(f, f->ended == 1);
