@@ -55,20 +55,11 @@ static int malformed(const char **why, const char *text)
 int message_decode(struct message_decoder *decoder, enum message_sender sender, const uint8_t *body,
 	size_t len, struct message *out, const char **why)
 {
-	if (msgpack_check(body, len, MSGPACK_DEPTH_MAX, MSGPACK_ELEMENTS_MAX, why) !=
-		MSGPACK_CHECK_OK)
-		return MESSAGE_MALFORMED;
-	msgpack_zone_clear(decoder->zone);
 	msgpack_object object;
-	size_t offset = 0;
-	switch (msgpack_unpack((const char *)body, len, &offset, decoder->zone, &object)) {
-	case MSGPACK_UNPACK_SUCCESS:
-		break;
-	case MSGPACK_UNPACK_NOMEM_ERROR:
-		return -ENOMEM;
-	default:
-		return malformed(why, "not msgpack");
-	}
+	int r = msgpack_check_and_unpack(
+		decoder->zone, body, len, MSGPACK_DEPTH_MAX, MSGPACK_ELEMENTS_MAX, &object, why);
+	if (r != MSGPACK_CHECK_OK)
+		return r < 0 ? r : MESSAGE_MALFORMED;
 	if (object.type != MSGPACK_OBJECT_ARRAY || object.via.array.size == 0)
 		return malformed(why, "not an array that begins with a type");
 	const msgpack_object *fields = object.via.array.ptr;

@@ -1,6 +1,7 @@
 #include "proto/msgpack_check.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdbool.h>
 
 enum { DEPTH_CAPACITY = 32 };
@@ -27,11 +28,71 @@ static bool take_be(struct cursor *at, unsigned int width, uint64_t *out)
 	return true;
 }
 
-/* A length or count of `width` bytes follows. */
-static bool take_sized(struct cursor *at, unsigned int width, uint64_t *out, const char **why)
+/* Bytes 0xc0 to 0xdf: what follows one of them. Zero: nothing of ours begins so. */
+enum shape {
+	SHAPE_REFUSED = 0, /* extensions, and the one reserved byte */
+	SHAPE_FIXED,       /* so many bytes of a value */
+	SHAPE_TEXT,        /* so many bytes of a length, and that many bytes */
+	SHAPE_ARRAY,       /* so many bytes of a count, and that many elements */
+	SHAPE_MAP,         /* the same, in pairs */
+};
+
+struct format {
+	enum shape shape;
+	uint8_t bytes;
+};
+
+static const struct format formats[] = {
+	[0x00] = {SHAPE_FIXED, 0}, /* nil */
+	[0x02] = {SHAPE_FIXED, 0}, /* false */
+	[0x03] = {SHAPE_FIXED, 0}, /* true */
+	[0x04] = {SHAPE_TEXT, 1},  /* bin 8, 16, 32 */
+	[0x05] = {SHAPE_TEXT, 2},
+	[0x06] = {SHAPE_TEXT, 4},
+	[0x0a] = {SHAPE_FIXED, 4}, /* float 32, 64 */
+	[0x0b] = {SHAPE_FIXED, 8},
+	[0x0c] = {SHAPE_FIXED, 1}, /* uint 8, 16, 32, 64 */
+	[0x0d] = {SHAPE_FIXED, 2},
+	[0x0e] = {SHAPE_FIXED, 4},
+	[0x0f] = {SHAPE_FIXED, 8},
+	[0x10] = {SHAPE_FIXED, 1}, /* int 8, 16, 32, 64 */
+	[0x11] = {SHAPE_FIXED, 2},
+	[0x12] = {SHAPE_FIXED, 4},
+	[0x13] = {SHAPE_FIXED, 8},
+	[0x19] = {SHAPE_TEXT, 1}, /* str 8, 16, 32 */
+	[0x1a] = {SHAPE_TEXT, 2},
+	[0x1b] = {SHAPE_TEXT, 4},
+	[0x1c] = {SHAPE_ARRAY, 2}, /* array 16, 32 */
+	[0x1d] = {SHAPE_ARRAY, 4},
+	[0x1e] = {SHAPE_MAP, 2}, /* map 16, 32 */
+	[0x1f] = {SHAPE_MAP, 4},
+};
+
+static bool take_format(
+	struct cursor *at, const struct format *format, struct head *head, const char **why)
 {
+	uint64_t size;
+	switch (format->shape) {
+	case SHAPE_FIXED:
+		head->skip_bytes = format->bytes;
+		return true;
+	case SHAPE_REFUSED:
+		*why = "msgpack extension or reserved type";
+		return false;
+	case SHAPE_TEXT:
+	case SHAPE_ARRAY:
+	case SHAPE_MAP:
+		break;
+	}
 	*why = "msgpack ends within a length";
-	return take_be(at, width, out);
+	if (!take_be(at, format->bytes, &size))
+		return false;
+	if (format->shape == SHAPE_TEXT)
+		head->skip_bytes = size;
+	else
+		head->elements = format->shape == SHAPE_MAP ? 2 * size : size;
+	head->is_container = format->shape != SHAPE_TEXT;
+	return true;
 }
 
 static bool take_head(struct cursor *at, struct head *head, const char **why)
@@ -41,67 +102,15 @@ static bool take_head(struct cursor *at, struct head *head, const char **why)
 	if (at->p == at->end)
 		return false;
 	uint8_t byte = *at->p++;
-	if (byte <= 0x7f || byte >= 0xe0)
-		return true; /* small integers */
-	if (byte <= 0x8f) {
-		*head = (struct head){.elements = 2u * (byte & 0x0f), .is_container = true};
-		return true;
-	}
-	if (byte <= 0x9f) {
-		*head = (struct head){.elements = byte & 0x0f, .is_container = true};
-		return true;
-	}
-	if (byte <= 0xbf) {
-		head->skip_bytes = byte & 0x1f;
-		return true;
-	}
-	switch (byte) {
-	case 0xc0: /* nil */
-	case 0xc2: /* false */
-	case 0xc3: /* true */
-		return true;
-	case 0xc4: /* bin 8 */
-	case 0xd9: /* str 8 */
-		return take_sized(at, 1, &head->skip_bytes, why);
-	case 0xc5: /* bin 16 */
-	case 0xda: /* str 16 */
-		return take_sized(at, 2, &head->skip_bytes, why);
-	case 0xc6: /* bin 32 */
-	case 0xdb: /* str 32 */
-		return take_sized(at, 4, &head->skip_bytes, why);
-	case 0xca: /* float 32 */
-	case 0xce: /* uint 32 */
-	case 0xd2: /* int 32 */
-		head->skip_bytes = 4;
-		return true;
-	case 0xcb: /* float 64 */
-	case 0xcf: /* uint 64 */
-	case 0xd3: /* int 64 */
-		head->skip_bytes = 8;
-		return true;
-	case 0xcc: /* uint 8 */
-	case 0xd0: /* int 8 */
-		head->skip_bytes = 1;
-		return true;
-	case 0xcd: /* uint 16 */
-	case 0xd1: /* int 16 */
-		head->skip_bytes = 2;
-		return true;
-	case 0xdc: /* array 16 */
-	case 0xdd: /* array 32 */
+	if (byte >= 0xc0 && byte <= 0xdf)
+		return take_format(at, &formats[byte - 0xc0], head, why);
+	if (byte >= 0x80 && byte <= 0x9f) { /* a small map, a small array */
 		head->is_container = true;
-		return take_sized(at, byte == 0xdc ? 2 : 4, &head->elements, why);
-	case 0xde: /* map 16 */
-	case 0xdf: /* map 32 */
-		head->is_container = true;
-		if (!take_sized(at, byte == 0xde ? 2 : 4, &head->elements, why))
-			return false;
-		head->elements *= 2;
-		return true;
-	default:
-		*why = "msgpack extension or reserved type";
-		return false;
+		head->elements = (byte <= 0x8f ? 2u : 1u) * (byte & 0x0f);
+	} else if (byte >= 0xa0 && byte <= 0xbf) {
+		head->skip_bytes = byte & 0x1f; /* a short text */
 	}
+	return true; /* the others are small integers */
 }
 
 enum msgpack_check_result msgpack_check(const uint8_t *bytes, size_t len, unsigned int max_depth,
@@ -145,4 +154,22 @@ enum msgpack_check_result msgpack_check(const uint8_t *bytes, size_t len, unsign
 		return MSGPACK_CHECK_MALFORMED;
 	}
 	return MSGPACK_CHECK_OK;
+}
+
+int msgpack_check_and_unpack(msgpack_zone *zone, const uint8_t *bytes, size_t len,
+	unsigned int max_depth, size_t max_elements, msgpack_object *out, const char **why)
+{
+	if (msgpack_check(bytes, len, max_depth, max_elements, why) != MSGPACK_CHECK_OK)
+		return MSGPACK_CHECK_MALFORMED;
+	msgpack_zone_clear(zone);
+	size_t offset = 0;
+	switch (msgpack_unpack((const char *)bytes, len, &offset, zone, out)) {
+	case MSGPACK_UNPACK_SUCCESS:
+		return MSGPACK_CHECK_OK;
+	case MSGPACK_UNPACK_NOMEM_ERROR:
+		return -ENOMEM;
+	default:
+		*why = "not msgpack";
+		return MSGPACK_CHECK_MALFORMED;
+	}
 }

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <msgpack.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,3 +21,10 @@ enum msgpack_check_result { MSGPACK_CHECK_OK = 0, MSGPACK_CHECK_MALFORMED = 1 };
  * points to a static text on failure. */
 _must_check_ enum msgpack_check_result msgpack_check(const uint8_t *bytes, size_t len,
 	unsigned int max_depth, size_t max_elements, const char **why);
+
+/*
+ * The same, then the library: `out` lives in the zone, which is cleared first, and borrows from the
+ * bytes. MSGPACK_CHECK_OK, MSGPACK_CHECK_MALFORMED with `why`, or -ENOMEM.
+ */
+_must_check_ int msgpack_check_and_unpack(msgpack_zone *zone, const uint8_t *bytes, size_t len,
+	unsigned int max_depth, size_t max_elements, msgpack_object *out, const char **why);

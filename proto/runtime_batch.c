@@ -202,20 +202,11 @@ int runtime_batch_open(
 	reader->count = reader->next = 0;
 	if (len > RUNTIME_BATCH_BYTES_MAX)
 		return malformed(why, "batch too long");
-	if (msgpack_check(bytes, len, ITEM_DEPTH_MAX,
-		    RUNTIME_BATCH_ITEMS_MAX * ELEMENTS_PER_ITEM_MAX, why) != MSGPACK_CHECK_OK)
-		return RUNTIME_BATCH_MALFORMED;
-	msgpack_zone_clear(reader->zone);
 	msgpack_object object;
-	size_t offset = 0;
-	switch (msgpack_unpack((const char *)bytes, len, &offset, reader->zone, &object)) {
-	case MSGPACK_UNPACK_SUCCESS:
-		break;
-	case MSGPACK_UNPACK_NOMEM_ERROR:
-		return -ENOMEM;
-	default:
-		return malformed(why, "not msgpack");
-	}
+	int r = msgpack_check_and_unpack(reader->zone, bytes, len, ITEM_DEPTH_MAX,
+		RUNTIME_BATCH_ITEMS_MAX * ELEMENTS_PER_ITEM_MAX, &object, why);
+	if (r != MSGPACK_CHECK_OK)
+		return r < 0 ? r : RUNTIME_BATCH_MALFORMED;
 	if (!field_array(&object, &reader->items, &reader->count))
 		return malformed(why, "batch is not an array");
 	if (reader->count > RUNTIME_BATCH_ITEMS_MAX) {
