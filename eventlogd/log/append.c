@@ -432,8 +432,7 @@ static enum event_log_result go_to_next_segment(struct event_log *log, uint64_t 
 	if (log->spare_fd >= 0)
 		return log_begin_roll(log, wall_ns) == 0 ? EVENT_LOG_OK : EVENT_LOG_NO_SPACE;
 	if (log->spare_error == 0) {
-		log_want_spare(log);
-		syncer_hurry_spare(&log->syncer);
+		log_need_spare(log);
 		return EVENT_LOG_OK;
 	}
 	log->has_no_space = true;

@@ -162,8 +162,7 @@ static int recover(struct event_log *log)
 /* Waits for the first segment; a disk without room for it is no reason not to serve reads. */
 static int begin_first_segment(struct event_log *log, uint64_t wall_ns)
 {
-	log_want_spare(log);
-	syncer_hurry_spare(&log->syncer);
+	log_need_spare(log);
 	while (log->active == NULL && !log->has_no_space && !log->is_read_only) {
 		syncer_wait(&log->syncer);
 		log_take_news(log);
@@ -260,8 +259,8 @@ static void stop(struct event_log *log)
 {
 	syncer_stop(&log->syncer);
 	log_compaction_stop(log);
-	if (log->syncer.spare_fd >= 0 && log->spare_fd < 0)
-		log->spare_fd = log->syncer.spare_fd;
+	if (log->syncer.spare.fd >= 0 && log->spare_fd < 0)
+		log->spare_fd = log->syncer.spare.fd;
 	free_roll(log);
 	segment_free(log->next);
 	if (log->active_fd >= 0)
@@ -289,7 +288,7 @@ int event_log_open(struct event_log **out, const struct event_log_config *config
 	log->config.segment_bytes = align_up(config->segment_bytes, SEGMENT_ALIGNMENT);
 	log->ops = config->ops == NULL ? &file_ops_system : config->ops;
 	log->directory_fd = log->active_fd = log->spare_fd = -1;
-	log->syncer.spare_fd = -1;
+	log->syncer.spare.fd = -1;
 	log->next_ticket = 1;
 	stage_init(&log->stage);
 	int r = start(log, config->directory, wall_ns);
@@ -431,7 +430,7 @@ static void try_space_again(struct event_log *log, uint64_t wall_ns, uint64_t mo
 		return;
 	}
 	if (log->spare_fd < 0) {
-		log_want_spare(log);
+		log_need_spare(log);
 		return;
 	}
 	log->has_no_space = log->active == NULL && log_begin_roll(log, wall_ns) != 0;

@@ -83,6 +83,8 @@ _must_check_ int log_begin_roll(struct event_log *log, uint64_t wall_ns);
 void log_take_news(struct event_log *log);
 /* Keeps a spare in the making. */
 void log_want_spare(struct event_log *log);
+/* The same, when something waits for it. */
+void log_need_spare(struct event_log *log);
 
 /* Prunes what retention does not keep; a tick has set the clocks in log->compacting. */
 void log_prune(struct event_log *log, uint64_t wall_ns);

@@ -173,6 +173,19 @@ int file_write(const struct file_ops *ops, int fd, const void *bytes, size_t len
 	return r;
 }
 
+int file_write_zeros(const struct file_ops *ops, int fd, uint64_t offset, uint64_t bytes)
+{
+	static const uint8_t zeros[64 * 1024];
+	for (uint64_t done = 0; done < bytes;) {
+		size_t len = bytes - done < sizeof(zeros) ? (size_t)(bytes - done) : sizeof(zeros);
+		int r = file_write(ops, fd, zeros, len, offset + done, NULL);
+		if (r != 0)
+			return r;
+		done += len;
+	}
+	return 0;
+}
+
 int file_read(const struct file_ops *ops, int fd, void *out, size_t len, uint64_t offset)
 {
 	size_t done = 0;

@@ -46,9 +46,12 @@ extern const struct file_ops file_ops_system;
 /*
  * With the same table: goes on after EINTR and after short counts.
  * file_write: 0, or -errno with `*written` (may be NULL) telling what had gone before.
+ * file_write_zeros: 0 or -errno.
  * file_read: 0, -ENODATA when the file ends before, or -errno.
  */
 _must_check_ int file_write(const struct file_ops *ops, int fd, const void *bytes, size_t len,
 	uint64_t offset, size_t *written);
+_must_check_ int file_write_zeros(
+	const struct file_ops *ops, int fd, uint64_t offset, uint64_t bytes);
 _must_check_ int file_read(
 	const struct file_ops *ops, int fd, void *out, size_t len, uint64_t offset);

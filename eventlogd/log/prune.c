@@ -150,9 +150,13 @@ static void seal_what_is_old(struct event_log *log, uint64_t now_ns, uint64_t wa
 {
 	const struct segment *active = log->active;
 	uint64_t age_ns = log->config.retention.age_ns;
-	if (age_ns == 0 || active == NULL || active->count == 0 || log->spare_fd < 0 ||
-		active->last_time_ns > now_ns || now_ns - active->last_time_ns <= age_ns)
+	if (age_ns == 0 || active == NULL || active->count == 0 || active->last_time_ns > now_ns ||
+		now_ns - active->last_time_ns <= age_ns)
 		return;
+	if (log->spare_fd < 0) {
+		log_need_spare(log);
+		return;
+	}
 	/* Without memory for it now, the next tick tries again. */
 	int r = log_begin_roll(log, wall_ns);
 	(void)r;
@@ -169,9 +173,10 @@ static size_t count_going(const struct event_log *log)
 	struct retention_item *items = calloc(count, sizeof(*items));
 	if (items == NULL)
 		return 0;
-	/* The spare takes room too, and so does what stays of segments that went. */
+	/* The spare takes room too, also while it is made, and so does what stays of segments. */
+	bool has_spare = log->spare_fd >= 0 || log->spare_asked;
 	uint64_t other = catalog_newest(view)->allocated_bytes +
-			 (log->spare_fd >= 0 ? log->config.segment_bytes : 0);
+			 (has_spare ? log->config.segment_bytes : 0);
 	for (size_t i = 0; i < first; i++)
 		other += view->segments[i]->allocated_bytes;
 	for (size_t i = 0; i < count; i++) {

@@ -30,6 +30,12 @@ static uint64_t base_before(const struct log_view *view, uint64_t base)
 	return i == 0 ? 0 : view->segments[i - 1]->base;
 }
 
+void log_need_spare(struct event_log *log)
+{
+	log_want_spare(log);
+	syncer_hurry_spare(&log->syncer);
+}
+
 static int prepare_next(struct event_log *log, struct roll *roll, uint64_t wall_ns)
 {
 	struct segment_header *header = calloc(1, sizeof(*header));

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +11,8 @@
 
 #include "proto/base/clock.h"
 
-#define ZERO_PIECE_BYTES (UINT64_C(1) << 20)
-/* What a log without a segment waits for zeros, a start after a crash included. */
-#define ZERO_URGENT_NS (25 * NS_PER_MS)
+/* How long a write is looked out for: a publisher's way from its ACK to the next one is shorter. */
+#define EXPECT_WRITE_NS (50 * UINT64_C(1000))
 
 static bool is_full(int error)
 {
@@ -54,6 +54,14 @@ static void set_synced(struct syncer *syncer, const struct sync_mark *mark)
 	syncer->synced = syncer->written.bytes == mark->bytes ? syncer->written : *mark;
 }
 
+/* A paused spare goes on, if there is a reason. */
+static void resume_spare(struct syncer *syncer)
+{
+	if (syncer->spare_job == SYNCER_PAUSED &&
+		spare_step_is_due(&syncer->spare, &syncer->spare_config))
+		syncer->spare_job = SYNCER_ASKED;
+}
+
 /* The jobs. Each is entered and left with the mutex held, and gives it up in between. */
 
 static void run_sync(struct syncer *syncer)
@@ -68,10 +76,13 @@ static void run_sync(struct syncer *syncer)
 		set_error(syncer, r);
 		return;
 	}
+	spare_earn(&syncer->spare, mark.bytes - syncer->synced.bytes);
+	resume_spare(syncer);
 	set_synced(syncer, &mark);
 	syncer->sync_count++;
 	/* What was written meanwhile has waited since then at most. */
 	syncer->dirty_since_ns = start_ns;
+	syncer->clean_since_ns = clock_monotonic_ns();
 }
 
 static int finish_old(struct syncer *syncer, struct roll *roll)
@@ -131,87 +142,22 @@ static void run_roll(struct syncer *syncer)
 		syncer->roll_job = SYNCER_DONE;
 }
 
-static int make_spare(struct syncer *syncer, int *out)
-{
-	const struct file_ops *ops = syncer->config.ops;
-	int directory_fd = syncer->config.directory_fd;
-	int r = ops->unlink_at(ops->owner, directory_fd, SEGMENT_SPARE_NAME);
-	if (r != 0 && r != -ENOENT)
-		return r;
-	int fd = ops->open_at(ops->owner, directory_fd, SEGMENT_SPARE_NAME,
-		O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0640);
-	if (fd < 0)
-		return fd;
-	do
-		r = ops->fallocate(ops->owner, fd, 0, 0, syncer->config.segment_bytes);
-	while (r == -EINTR);
-	if (r == 0)
-		r = ops->fsync(ops->owner, fd);
-	if (r == 0) {
-		*out = fd;
-		return 0;
-	}
-	ops->close(ops->owner, fd);
-	(void)ops->unlink_at(ops->owner, directory_fd, SEGMENT_SPARE_NAME);
-	return r;
-}
-
-static int zero_out(const struct file_ops *ops, int fd, uint64_t offset, uint64_t bytes)
-{
-	static const uint8_t zeros[64 * 1024];
-	for (uint64_t done = 0; done < bytes;) {
-		size_t len = bytes - done < sizeof(zeros) ? (size_t)(bytes - done) : sizeof(zeros);
-		int r = file_write(ops, fd, zeros, len, offset + done, NULL);
-		if (r != 0)
-			return r;
-		done += len;
-	}
-	return 0;
-}
-
-static bool spare_is_finished(const struct syncer *syncer)
-{
-	if (syncer->config.durability != DURABILITY_DURABLE ||
-		syncer->spare_zeroed >= syncer->config.segment_bytes)
-		return true;
-	return syncer->spare_is_urgent && syncer->spare_zeroed > 0 &&
-	       clock_monotonic_ns() - syncer->spare_since_ns >= ZERO_URGENT_NS;
-}
-
-static int zero_next_piece(struct syncer *syncer, int fd, uint64_t offset)
-{
-	const struct file_ops *ops = syncer->config.ops;
-	uint64_t left = syncer->config.segment_bytes - offset;
-	int r = zero_out(ops, fd, offset, left < ZERO_PIECE_BYTES ? left : ZERO_PIECE_BYTES);
-	if (r == 0)
-		r = ops->fdatasync(ops->owner, fd);
-	if (r == 0)
-		return 0;
-	ops->close(ops->owner, fd);
-	(void)ops->unlink_at(ops->owner, syncer->config.directory_fd, SEGMENT_SPARE_NAME);
-	return r;
-}
-
-/*
- * One step, so that syncs come in between: the file, then its zeros piece by piece. A sync of bytes
- * that were allocated only has to write the file's extents as well, and takes up to twice as long
- * as one of bytes that were written before.
- */
+/* One step, so that syncs come in between. */
 static void run_spare(struct syncer *syncer)
 {
-	bool is_new = syncer->spare_job == SYNCER_ASKED;
-	uint64_t offset = syncer->spare_zeroed;
-	int fd = syncer->spare_fd;
+	struct spare spare = syncer->spare;
 	syncer->spare_job = SYNCER_RUNNING;
 	pthread_mutex_unlock(&syncer->mutex);
-	int r = is_new ? make_spare(syncer, &fd) : zero_next_piece(syncer, fd, offset);
+	int r = 0;
+	if (!spare_is_finished(&spare, &syncer->spare_config, clock_monotonic_ns()))
+		r = spare_step(&spare, &syncer->spare_config);
+	bool is_finished = spare_is_finished(&spare, &syncer->spare_config, clock_monotonic_ns());
 	pthread_mutex_lock(&syncer->mutex);
-	/* A spare holds nothing yet: whatever failed, a new one can be tried. */
-	syncer->spare_fd = r == 0 ? fd : -1;
-	syncer->spare_zeroed = is_new ? 0 : offset + ZERO_PIECE_BYTES;
+	spare.is_urgent = syncer->spare.is_urgent;
+	syncer->spare = spare;
 	syncer->spare_error = r;
-	if (r != 0 || spare_is_finished(syncer))
-		syncer->spare_job = SYNCER_DONE;
+	syncer->spare_job = r != 0 || is_finished ? SYNCER_DONE : SYNCER_PAUSED;
+	resume_spare(syncer);
 }
 
 static void run_heal(struct syncer *syncer)
@@ -221,7 +167,7 @@ static void run_heal(struct syncer *syncer)
 	syncer->heal_job = SYNCER_RUNNING;
 	pthread_mutex_unlock(&syncer->mutex);
 	const struct file_ops *ops = syncer->config.ops;
-	int write_error = zero_out(ops, fd, offset, bytes);
+	int write_error = file_write_zeros(ops, fd, offset, bytes);
 	int r = write_error == 0 ? ops->fdatasync(ops->owner, fd) : 0;
 	pthread_mutex_lock(&syncer->mutex);
 	set_error(syncer, r);
@@ -301,7 +247,7 @@ static bool run_next(struct syncer *syncer)
 		run_sync(syncer);
 	else if (syncer->removal_count != 0)
 		run_removals(syncer);
-	else if (syncer->spare_job == SYNCER_ASKED || syncer->spare_job == SYNCER_RUNNING)
+	else if (syncer->spare_job == SYNCER_ASKED)
 		run_spare(syncer);
 	else if (syncer->compact_job == SYNCER_ASKED)
 		run_compaction(syncer);
@@ -312,8 +258,24 @@ static bool run_next(struct syncer *syncer)
 	return true;
 }
 
+/* Looks out for the next write; whatever else is asked for waits no longer than this takes. */
+static void await_write(struct syncer *syncer)
+{
+	uint64_t end_ns = syncer->clean_since_ns + EXPECT_WRITE_NS;
+	syncer->expects_write = false;
+	pthread_mutex_unlock(&syncer->mutex);
+	while (!atomic_load_explicit(&syncer->is_written, memory_order_relaxed) &&
+		clock_monotonic_ns() < end_ns)
+		sched_yield();
+	pthread_mutex_lock(&syncer->mutex);
+}
+
 static void wait_for_work(struct syncer *syncer)
 {
+	if (syncer->config.durability == DURABILITY_DURABLE && syncer->expects_write) {
+		await_write(syncer);
+		return;
+	}
 	bool is_timed = syncer->config.durability == DURABILITY_INTERVAL && syncer->fd >= 0 &&
 			syncer->error == 0 && syncer->written.bytes != syncer->synced.bytes;
 	if (!is_timed) {
@@ -330,6 +292,7 @@ static void *thread_main(void *argument)
 	struct syncer *syncer = argument;
 	pthread_mutex_lock(&syncer->mutex);
 	while (!syncer->stopping) {
+		atomic_store_explicit(&syncer->is_written, false, memory_order_relaxed);
 		if (!run_next(syncer)) {
 			pthread_cond_broadcast(&syncer->done);
 			wait_for_work(syncer);
@@ -348,7 +311,11 @@ int syncer_start(struct syncer *syncer, const struct syncer_config *config)
 {
 	*syncer = (struct syncer){.config = *config,
 		.fd = -1,
-		.spare_fd = -1,
+		.spare = {.fd = -1},
+		.spare_config = {.ops = config->ops,
+			.directory_fd = config->directory_fd,
+			.segment_bytes = config->segment_bytes,
+			.has_zeros = config->durability == DURABILITY_DURABLE},
 		.written = config->start,
 		.synced = config->start};
 	pthread_condattr_t monotonic;
@@ -397,18 +364,24 @@ bool syncer_written(struct syncer *syncer, const struct sync_mark *mark)
 {
 	pthread_mutex_lock(&syncer->mutex);
 	bool was_clean = syncer->written.bytes == syncer->synced.bytes;
-	if (was_clean)
+	if (was_clean) {
 		syncer->dirty_since_ns = clock_monotonic_ns();
+		syncer->expects_write = syncer->dirty_since_ns - syncer->clean_since_ns <
+					EXPECT_WRITE_NS;
+	}
 	syncer->written = *mark;
+	atomic_store_explicit(&syncer->is_written, true, memory_order_relaxed);
 	bool is_synced = syncer->synced.bytes == mark->bytes;
 	if (is_synced)
 		syncer->synced = *mark;
 	uint64_t dirty = mark->bytes - syncer->synced.bytes;
-	if (syncer->config.durability == DURABILITY_DURABLE ||
-		(syncer->config.durability == DURABILITY_INTERVAL &&
-			(was_clean || dirty >= syncer->config.sync_bytes)))
-		pthread_cond_signal(&syncer->asked);
+	bool asks = syncer->config.durability == DURABILITY_DURABLE ||
+		    (syncer->config.durability == DURABILITY_INTERVAL &&
+			    (was_clean || dirty >= syncer->config.sync_bytes));
 	pthread_mutex_unlock(&syncer->mutex);
+	/* Behind the unlock: the thread would wake only to wait for the mutex. */
+	if (asks)
+		pthread_cond_signal(&syncer->asked);
 	return is_synced;
 }
 
@@ -429,8 +402,7 @@ void syncer_request_spare(struct syncer *syncer)
 	pthread_mutex_lock(&syncer->mutex);
 	assert(syncer->spare_job == SYNCER_IDLE);
 	syncer->spare_job = SYNCER_ASKED;
-	syncer->spare_is_urgent = false;
-	syncer->spare_since_ns = clock_monotonic_ns();
+	spare_begin(&syncer->spare, clock_monotonic_ns());
 	pthread_cond_signal(&syncer->asked);
 	pthread_mutex_unlock(&syncer->mutex);
 }
@@ -438,7 +410,9 @@ void syncer_request_spare(struct syncer *syncer)
 void syncer_hurry_spare(struct syncer *syncer)
 {
 	pthread_mutex_lock(&syncer->mutex);
-	syncer->spare_is_urgent = true;
+	syncer->spare.is_urgent = true;
+	resume_spare(syncer);
+	pthread_cond_signal(&syncer->asked);
 	pthread_mutex_unlock(&syncer->mutex);
 }
 
@@ -531,9 +505,9 @@ void syncer_poll(struct syncer *syncer, struct syncer_news *out)
 	out->roll_done = take_done(&syncer->roll_job);
 	out->spare_done = take_done(&syncer->spare_job);
 	if (out->spare_done) {
-		out->spare_fd = syncer->spare_fd;
+		out->spare_fd = syncer->spare.fd;
 		out->spare_error = syncer->spare_error;
-		syncer->spare_fd = -1;
+		syncer->spare.fd = -1;
 	}
 	out->heal_done = take_done(&syncer->heal_job);
 	out->heal_error = syncer->heal_error;

@@ -5,8 +5,11 @@
  * says), seals a segment and puts the spare in its place, makes the next spare, removes pruned
  * segments or puts compacted ones in their place, clears the place of a write that failed, and
  * compacts, a bounded step at a time. One job at a time, in this order of urgency: heal, roll,
- * sync, remove, spare, compact, scrub. In `durable` mode the spare is overwritten
- * with zeros, a piece a job: syncs of bytes that were written before are shorter.
+ * sync, remove, spare (spare.h), compact, scrub.
+ *
+ * A publisher that waits for each acknowledgement comes back within microseconds. In `durable`
+ * mode the thread therefore looks out for the next write for a moment before it sleeps, as long as
+ * that has paid the last time: waking it costs as much as half a sync (docs/log-format.md).
  *
  * The loop's thread asks through syncer_request_… and syncer_written(), is woken by `wake`, and
  * takes the news with syncer_poll(). What a job needs is handed over with it; nothing else is
@@ -18,6 +21,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,6 +31,7 @@
 #include "eventlogd/log/scrub.h"
 #include "eventlogd/log/seal.h"
 #include "eventlogd/log/segment_format.h"
+#include "eventlogd/log/spare.h"
 #include "proto/base/attributes.h"
 
 /* How far the log is, written or synced. */
@@ -60,7 +65,13 @@ struct syncer_config {
 	void *wake_owner;
 };
 
-enum syncer_job { SYNCER_IDLE, SYNCER_ASKED, SYNCER_RUNNING, SYNCER_DONE };
+enum syncer_job {
+	SYNCER_IDLE,
+	SYNCER_ASKED,
+	SYNCER_RUNNING,
+	SYNCER_PAUSED, /* between two steps, until there is a reason for the next */
+	SYNCER_DONE
+};
 
 enum { SYNCER_REMOVALS_MAX = 64 };
 
@@ -80,12 +91,14 @@ struct syncer {
 	int error;
 	int fd; /* active segment, -1: none */
 	struct sync_mark written, synced;
-	uint64_t dirty_since_ns, sync_count;
+	uint64_t dirty_since_ns, clean_since_ns, sync_count;
+	bool expects_write;     /* the last one came soon after a sync */
+	atomic_bool is_written; /* since the thread looked; the only one without the mutex */
 	enum syncer_job roll_job, spare_job, heal_job;
 	struct roll *roll;
-	int spare_fd, spare_error;
-	bool spare_is_urgent;
-	uint64_t spare_since_ns, spare_zeroed; /* bytes; while its job runs */
+	struct spare_config spare_config;
+	struct spare spare; /* the thread's while its job runs, but for is_urgent */
+	int spare_error;
 	uint64_t heal_offset, heal_bytes;
 	int heal_error;
 	struct syncer_removal removals[SYNCER_REMOVALS_MAX];
