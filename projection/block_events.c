@@ -2,9 +2,11 @@
  * Events that stream one text in pieces: which block an event belongs to, and what becomes of its
  * piece.
  */
+#include <sodium.h>
 #include <string.h>
 
 #include "projection/engine_private.h"
+#include "proto/base/bytes.h"
 #include "proto/ids.h"
 
 static int key_is(struct engine *engine, const struct json_token *key, const char *name, bool *same)
@@ -34,13 +36,26 @@ static int64_t find_member(struct engine *engine, uint32_t object, const char *n
 	return 0;
 }
 
-/* Marks every string at the place as a piece of a block; one level for each step. */
-static int mark_pieces(struct engine *engine, uint32_t object, const struct path *path, size_t step)
+static void mark_piece(struct engine *engine, uint32_t value, size_t rule, uint16_t number)
 {
-	struct json_token *token = engine->tape.token;
+	if (engine->piece_texts == EVENT_PIECES_MAX) {
+		open_blocks_give_up(engine->open_blocks, rule, engine->ticket);
+		number = TOKEN_PIECE_UNNAMED;
+	} else {
+		engine->piece_texts++;
+	}
+	engine->tape.token[value].user = number;
+}
+
+/* Marks every string at the place as a piece of a block; one level for each step. */
+static int mark_pieces(
+	struct engine *engine, uint32_t object, size_t rule, size_t step, uint16_t number)
+{
+	const struct json_token *token = engine->tape.token;
+	const struct path *path = &engine->rules->role->block[rule].text;
+	int r = 0;
 	if (token[object].type != JSON_OBJECT)
 		return 0;
-	int r = 0;
 	for (uint32_t key = object + 1; key < token[object].next && r == 0;
 		key = token[key + 1].next) {
 		bool same;
@@ -48,126 +63,313 @@ static int mark_pieces(struct engine *engine, uint32_t object, const struct path
 		if (r < 0 || !same)
 			continue;
 		if (step + 1 < path->count)
-			r = mark_pieces(engine, key + 1, path, step + 1);
+			r = mark_pieces(engine, key + 1, rule, step + 1, number);
 		else if (token[key + 1].type == JSON_STRING)
-			token[key + 1].user = TOKEN_IS_PIECE;
+			mark_piece(engine, key + 1, rule, number);
 	}
 	return r;
 }
 
-/* The text of a string, the bytes of another scalar, else nothing. */
-static int read_key(struct engine *engine, uint32_t value, struct block_name *name, size_t rule)
+/* The text of a string, the bytes of another scalar, else nothing. 0 or -errno. */
+static int scalar_of(struct engine *engine, uint32_t value, const uint8_t **text, size_t *len)
 {
 	const struct json_token *token = &engine->tape.token[value];
-	const uint8_t *text = NULL;
-	size_t len = 0;
-	int r = 0;
-	if (value != 0 && token->type == JSON_STRING) {
-		r = engine_text_of(engine, token, &text, &len);
-	} else if (value != 0 && token->type != JSON_OBJECT && token->type != JSON_ARRAY) {
-		text = engine->payload + token->start;
-		len = token->end - token->start;
-	}
-	block_name_set(name, rule, text, len);
+	*text = engine->payload + token->start;
+	*len = 0;
+	if (value == 0 || token->type == JSON_OBJECT || token->type == JSON_ARRAY)
+		return 0;
+	if (token->type == JSON_STRING)
+		return engine_text_of(engine, token, text, len);
+	*len = token->end - token->start;
+	return 0;
+}
+
+/* The value at a path of names from an object on, 0 where there is none, or -errno. */
+static int64_t find_place(struct engine *engine, uint32_t object, const struct path *path)
+{
+	int64_t value = path->count > 0 ? object : 0;
+	for (size_t i = 0; i < path->count && (i == 0 || value > 0); i++)
+		value = find_member(engine, (uint32_t)value, path->step[i].name);
+	return value;
+}
+
+static int name_block(struct engine *engine, uint32_t object, size_t rule, const uint8_t *within,
+	struct block_name *name)
+{
+	const uint8_t *text;
+	size_t len;
+	int64_t value = find_place(engine, object, &engine->rules->role->block[rule].key);
+	int r = value < 0 ? (int)value : scalar_of(engine, (uint32_t)value, &text, &len);
+	if (r == 0)
+		block_name_set(name, rule, within, text, len);
 	return r;
 }
 
-static int name_block(struct engine *engine, size_t rule, struct block_name *name)
-{
-	const struct path *path = &engine->rules->role->block[rule].key;
-	int64_t value = 0;
-	for (size_t i = 0; i < path->count; i++) {
-		value = find_member(engine, (uint32_t)value, path->step[i].name);
-		if (value < 0)
-			return (int)value;
-		if (value == 0)
-			break;
-	}
-	return read_key(engine, (uint32_t)value, name, rule);
-}
+/* ---- what an event is to the blocks ---- */
 
-/* The kind as others read it: the first `event` if that is a string, else the first `type`. */
-static int read_kind(struct engine *engine, const uint8_t **kind, size_t *len)
-{
-	static const char *const names[] = {"event", "type"};
-	*len = 0;
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		int64_t value = find_member(engine, 0, names[i]);
-		if (value < 0)
-			return (int)value;
-		if (value > 0 && engine->tape.token[value].type == JSON_STRING)
-			return engine_text_of(engine, &engine->tape.token[value], kind, len);
-	}
-	return 0;
-}
+struct parts {
+	bool delta[POLICY_BLOCKS_MAX], done[POLICY_BLOCKS_MAX], snapshot[POLICY_BLOCKS_MAX];
+};
 
 static bool is_kind(const char *glob, const uint8_t *kind, size_t len)
 {
 	return glob != NULL && glob_matches(glob, strlen(glob), (const char *)kind, len);
 }
 
-int engine_begin_block_event(struct engine *engine)
+/* Takes every string member of this name for the kind. *first: whether the first one is a string.
+ */
+static int note_kinds(
+	struct engine *engine, uint32_t object, const char *name, struct parts *parts, bool *first)
+{
+	const struct json_token *token = engine->tape.token;
+	const struct policy_role *role = engine->rules->role;
+	bool any = false;
+	*first = false;
+	for (uint32_t key = object + 1; key < token[object].next; key = token[key + 1].next) {
+		const uint8_t *kind;
+		size_t len;
+		bool same;
+		int r = key_is(engine, &token[key], name, &same);
+		if (r < 0)
+			return r;
+		if (!same)
+			continue;
+		*first = any ? *first : token[key + 1].type == JSON_STRING;
+		any = true;
+		if (token[key + 1].type != JSON_STRING)
+			continue;
+		r = engine_text_of(engine, &token[key + 1], &kind, &len);
+		for (size_t i = 0; r == 0 && i < role->block_count; i++) {
+			parts->delta[i] |= is_kind(role->block[i].delta, kind, len);
+			parts->done[i] |= is_kind(role->block[i].done, kind, len);
+			parts->snapshot[i] |= is_kind(role->block[i].snapshot, kind, len);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int begin_piece(struct engine *engine, uint32_t object, size_t rule, const uint8_t *within)
+{
+	if (engine->piece_count == EVENT_PIECES_MAX)
+		return mark_pieces(engine, object, rule, 0, TOKEN_PIECE_UNNAMED);
+	struct block_name *name = &engine->piece[engine->piece_count++];
+	int r = name_block(engine, object, rule, within, name);
+	return r < 0 ? r : mark_pieces(engine, object, rule, 0, (uint16_t)engine->piece_count);
+}
+
+/* Where there is room for what the block held back: an object without such a member. */
+static int place_rest(struct engine *engine, uint32_t object, const struct path *path)
+{
+	int64_t value = find_place(engine, object, path);
+	struct path above = *path;
+	above.count--;
+	int64_t parent = above.count > 0 ? find_place(engine, object, &above) : object;
+	bool is_root = above.count == 0 && object == 0;
+	if (value < 0 || parent < 0)
+		return value < 0 ? (int)value : (int)parent;
+	if (value != 0 || (parent == 0 && !is_root) ||
+		engine->tape.token[parent].type != JSON_OBJECT)
+		engine->rest.len = 0;
+	engine->rest_in = (uint32_t)parent;
+	engine->rest_name = path->step[above.count].name;
+	return 0;
+}
+
+/* Of several blocks that one event ends, one can have a rest. */
+static int end_block(struct engine *engine, uint32_t object, size_t rule, const uint8_t *within)
+{
+	const struct path *rest = &engine->rules->role->block[rule].rest;
+	const struct secret_search search = {
+		.matcher = engine->rules->secrets, .findings = &engine->findings};
+	struct block_name name;
+	int r = name_block(engine, object, rule, within, &name);
+	if (r < 0)
+		return r;
+	if (rest->count == 0 || engine->rest.len > 0) {
+		open_blocks_drop(engine->open_blocks, &name);
+		return 0;
+	}
+	r = open_blocks_end(engine->open_blocks, &name, &search, &engine->rest);
+	return r < 0 || engine->rest.len == 0 ? r : place_rest(engine, object, rest);
+}
+
+static void begin_anew(struct engine *engine, size_t rule, const uint8_t *within)
+{
+	struct block_name name;
+	block_name_set(&name, rule, within, NULL, 0);
+	if (within == NULL)
+		open_blocks_drop_rule(engine->open_blocks, rule);
+	else
+		open_blocks_drop_within(engine->open_blocks, &name);
+}
+
+int engine_begin_block_event(struct engine *engine, uint32_t object, const uint8_t *within)
 {
 	const struct policy_role *role = engine->rules->role;
-	bool is_delta[POLICY_BLOCKS_MAX], is_done[POLICY_BLOCKS_MAX],
-		is_snapshot[POLICY_BLOCKS_MAX];
-	const uint8_t *kind = (const uint8_t *)"";
-	size_t len;
-	int r = read_kind(engine, &kind, &len);
+	struct parts parts = {0};
+	bool has_kind, has_piece = false;
+	int r = note_kinds(engine, object, "event", &parts, &has_kind);
+	if (r == 0 && object == 0 && !has_kind)
+		r = note_kinds(engine, object, "type", &parts, &has_kind);
 	for (size_t i = 0; i < role->block_count && r == 0; i++) {
-		const struct block_rule *block = &role->block[i];
-		is_delta[i] = is_kind(block->delta, kind, len);
-		is_done[i] = is_kind(block->done, kind, len);
-		is_snapshot[i] = is_kind(block->snapshot, kind, len);
-	}
-	engine->has_piece = false;
-	for (size_t i = 0; i < role->block_count && r == 0; i++) {
-		struct block_name name;
-		if (is_snapshot[i])
-			open_blocks_drop_rule(engine->open_blocks, i);
-		if (is_delta[i] && !engine->has_piece) {
-			engine->has_piece = true;
-			r = name_block(engine, i, &engine->piece_of);
-			if (r == 0)
-				r = mark_pieces(engine, 0, &role->block[i].text, 0);
-		} else if (is_done[i]) {
-			r = name_block(engine, i, &name);
-			if (r == 0)
-				open_blocks_drop(engine->open_blocks, &name);
+		if (parts.snapshot[i])
+			begin_anew(engine, i, within);
+		if (parts.delta[i] && !has_piece) {
+			has_piece = true;
+			r = begin_piece(engine, object, i, within);
+		} else if (parts.done[i]) {
+			r = end_block(engine, object, i, within);
 		}
 	}
 	return r;
 }
 
-int engine_take_piece(
-	struct engine *engine, const struct secret_search *search, const uint8_t *text, size_t len)
+/* ---- whose a nested event is ---- */
+
+static void digest_text(crypto_generichash_state *state, const uint8_t *text, size_t len)
 {
-	int r = open_blocks_take(engine->open_blocks, &engine->piece_of, engine->ticket, search,
-		text, len, &engine->changed);
+	uint8_t prefix[8];
+	put_le64(prefix, len);
+	crypto_generichash_update(state, prefix, sizeof(prefix));
+	crypto_generichash_update(state, text, len);
+}
+
+/* The first of the members that `nested_by` names. */
+static int look_by_name(struct engine *engine, struct frame *frame, crypto_generichash_state *state)
+{
+	const struct glob_list *names = engine->rules->role->nested_by;
+	for (size_t i = 0; i < names->count && !frame->tells; i++) {
+		const uint8_t *text;
+		size_t len;
+		int64_t value = find_member(engine, frame->container, names->glob[i]);
+		int r = value < 0 ? (int)value : scalar_of(engine, (uint32_t)value, &text, &len);
+		if (r < 0)
+			return r;
+		if (len == 0)
+			continue;
+		digest_text(state, text, len);
+		frame->tells = true;
+	}
+	return 0;
+}
+
+/* All texts that stand in the object. */
+static int look_at_texts(
+	struct engine *engine, struct frame *frame, crypto_generichash_state *state)
+{
+	const struct json_token *token = engine->tape.token;
+	frame->tells = true;
+	for (uint32_t key = frame->container + 1; key < frame->end; key = token[key + 1].next) {
+		if (token[key + 1].type != JSON_STRING)
+			continue;
+		for (uint32_t i = key; i <= key + 1; i++) {
+			const uint8_t *text;
+			size_t len;
+			int r = engine_text_of(engine, &token[i], &text, &len);
+			if (r < 0)
+				return r;
+			digest_text(state, text, len);
+		}
+	}
+	return 0;
+}
+
+/* Each object is looked at once, however many events are nested in it. */
+static int look_for_teller(struct engine *engine, struct frame *frame)
+{
+	crypto_generichash_state state;
+	if (frame->told)
+		return 0;
+	frame->told = true;
+	if (!frame->is_object)
+		return 0;
+	crypto_generichash_init(&state, NULL, 0, sizeof(frame->teller));
+	int r = engine->rules->role->nested_by->count > 0 ? look_by_name(engine, frame, &state)
+							  : look_at_texts(engine, frame, &state);
+	if (r == 0 && frame->tells)
+		crypto_generichash_final(&state, frame->teller, sizeof(frame->teller));
+	return r;
+}
+
+int engine_tell_nested(
+	struct engine *engine, unsigned int depth, uint8_t within[BLOCK_WITHIN_BYTES])
+{
+	const struct frame *above = &engine->frame[depth - 1];
+	crypto_generichash_state state;
+	crypto_generichash_init(&state, NULL, 0, BLOCK_WITHIN_BYTES);
+	crypto_generichash_update(&state, above->within, sizeof(above->within));
+	for (unsigned int at = depth; at-- > 0;) {
+		struct frame *frame = &engine->frame[at];
+		int r = look_for_teller(engine, frame);
+		if (r < 0)
+			return r;
+		if (frame->tells)
+			crypto_generichash_update(&state, frame->teller, sizeof(frame->teller));
+		if (frame->tells || frame->is_nested)
+			break;
+	}
+	crypto_generichash_final(&state, within, BLOCK_WITHIN_BYTES);
+	return 0;
+}
+
+/* ---- pieces and what snapshots show of a block ---- */
+
+int engine_take_piece(struct engine *engine, uint16_t number, bool is_shown,
+	const struct secret_search *search, const uint8_t *text, size_t len)
+{
+	if (number == TOKEN_PIECE_UNNAMED) {
+		int r = len > 0 ? buf_append_str(&engine->changed, search->mask) : 0;
+		return r < 0 ? r : len > 0;
+	}
+	const struct block_piece piece = {.of = engine->piece[number - 1],
+		.ticket = engine->ticket,
+		.text = text,
+		.len = len,
+		.is_shown = is_shown};
+	int r = open_blocks_take(engine->open_blocks, &piece, search, &engine->changed);
 	if (r < 0)
 		return r;
 	return engine->changed.len != len ||
 	       (len > 0 && memcmp(engine->changed.data, text, len) != 0);
 }
 
+/* The member beside the text that has the name of the key; looked for once in each object. */
+static int name_in_flight(struct engine *engine, size_t rule, struct block_name *name)
+{
+	const struct path *path = &engine->rules->role->block[rule].key;
+	struct frame *above = engine->above;
+	const uint8_t *text = NULL;
+	size_t len = 0;
+	if (path->count > 0 && above->key[rule] == 0) {
+		const char *key = path->step[path->count - 1].name;
+		int64_t value = find_member(engine, above->container, key);
+		if (value < 0)
+			return (int)value;
+		above->key[rule] = value > 0 ? (uint32_t)value : NO_KEY;
+	}
+	int r = 0;
+	if (path->count > 0 && above->key[rule] != NO_KEY)
+		r = scalar_of(engine, above->key[rule], &text, &len);
+	if (r == 0)
+		block_name_set(name, rule, above->within, text, len);
+	return r;
+}
+
 int engine_take_in_flight(struct engine *engine, size_t rule, const struct secret_search *search,
 	const uint8_t *text, size_t len)
 {
-	const struct path *path = &engine->rules->role->block[rule].key;
-	struct block_name name;
-	int64_t key = 0;
+	struct block_piece piece = {.ticket = engine->ticket, .text = text, .len = len};
 	/* Keys are unescaped into engine->text, which may hold the text. */
 	struct buf text_of_string = engine->text;
 	engine->text = (struct buf){0};
-	if (path->count > 0)
-		key = find_member(engine, engine->parent, path->step[path->count - 1].name);
-	int r = key < 0 ? (int)key : read_key(engine, (uint32_t)key, &name, rule);
+	int r = name_in_flight(engine, rule, &piece.of);
 	buf_free(&engine->text);
 	engine->text = text_of_string;
 	if (r < 0)
 		return r;
-	open_blocks_drop(engine->open_blocks, &name);
+	open_blocks_drop(engine->open_blocks, &piece.of);
 	engine->changed.len = 0;
-	return open_blocks_take(
-		engine->open_blocks, &name, engine->ticket, search, text, len, &engine->changed);
+	return open_blocks_take(engine->open_blocks, &piece, search, &engine->changed);
 }

@@ -8,15 +8,6 @@
 
 enum { KEEP_TOKENS = 64 * 1024, KEEP_BYTES = 1024 * 1024, KEEP_FINDINGS = 16 * 1024 };
 
-/* An array or object that the walk is in. Its set of positions is engine_set(depth). */
-struct frame {
-	uint32_t container;  /* its token */
-	uint32_t child, end; /* tokens: the next key or element, and what is behind the last */
-	uint32_t done_bytes; /* where the member or element before ends */
-	bool is_object;
-	bool has_kept; /* one before stays in the output */
-};
-
 const char *verdict_name(enum verdict verdict)
 {
 	static const char *const names[] = {
@@ -43,6 +34,7 @@ void engine_free(struct engine *engine)
 	buf_free(&engine->text);
 	buf_free(&engine->changed);
 	buf_free(&engine->quoted);
+	buf_free(&engine->rest);
 	secret_findings_free(&engine->findings);
 	free(engine->frame);
 	free(engine->sets);
@@ -125,13 +117,31 @@ int engine_text_of(
 
 /* ---- the walk ---- */
 
-static void enter_container(struct engine *engine, uint32_t value, unsigned int depth)
+static void enter_container(
+	struct engine *engine, uint32_t value, unsigned int depth, const uint8_t *within)
 {
 	const struct json_token *token = &engine->tape.token[value];
-	engine->frame[depth] = (struct frame){.container = value,
+	struct frame *frame = &engine->frame[depth];
+	*frame = (struct frame){.container = value,
 		.child = value + 1,
 		.end = token->next,
-		.is_object = token->type == JSON_OBJECT};
+		.is_object = token->type == JSON_OBJECT,
+		.is_nested = within != NULL};
+	if (within == NULL && engine->above != NULL)
+		within = engine->above->within;
+	if (within != NULL)
+		memcpy(frame->within, within, sizeof(frame->within));
+}
+
+/* Judges an event, the root or nested. `within`: whose it is, told for a nested one of a pass. */
+static int begin_event(struct engine *engine, uint32_t value, const struct look *look,
+	unsigned int depth, bool *allowed, uint8_t within[BLOCK_WITHIN_BYTES])
+{
+	int r = engine_judge_event(engine, value, look, engine_set(engine, depth), allowed);
+	if (r < 0 || !*allowed || value == 0 || engine->open_blocks == NULL)
+		return r;
+	r = engine_tell_nested(engine, depth, within);
+	return r < 0 ? r : engine_begin_block_event(engine, value, within);
 }
 
 /*
@@ -145,6 +155,7 @@ static int visit(struct engine *engine, uint32_t value, const uint64_t *above, u
 	bool is_object = token->type == JSON_OBJECT, allowed = true, replaced;
 	const uint64_t *passable = engine->rules->unchecked;
 	struct look look;
+	uint8_t within[BLOCK_WITHIN_BYTES] = {0};
 	if (is_object) {
 		passable = engine_set(engine, SET_PASSABLE);
 		int r = engine_look_at_members(engine, value, &look);
@@ -153,10 +164,8 @@ static int visit(struct engine *engine, uint32_t value, const uint64_t *above, u
 	}
 	complete_set(engine->rules, above, passable, set);
 	bool is_nested = is_object && value != 0 && look.event.any_is_text && look.has_data;
-	if (is_nested && value >= engine->nested_end)
-		engine->nested_end = token->next;
 	if (is_nested || (is_object && value == 0)) {
-		int r = engine_judge_event(engine, value, &look, set, &allowed);
+		int r = begin_event(engine, value, &look, depth, &allowed, within);
 		if (r < 0)
 			return r;
 		if (!allowed)
@@ -166,7 +175,7 @@ static int visit(struct engine *engine, uint32_t value, const uint64_t *above, u
 	int fate = engine_act_on(engine, value, set, &replaced);
 	if (fate != FATE_STAYS || replaced || (!is_object && token->type != JSON_ARRAY))
 		return fate;
-	enter_container(engine, value, depth);
+	enter_container(engine, value, depth, is_nested ? within : NULL);
 	return FATE_ENTERED;
 }
 
@@ -194,7 +203,7 @@ static int visit_next_child(struct engine *engine, unsigned int depth)
 	step_down(engine->rules, above, frame->is_object ? token[start].user : NAME_UNKNOWN,
 		engine_set(engine, depth + 1));
 	frame->child = token[value].next;
-	engine->parent = frame->container;
+	engine->above = frame;
 	int fate = visit(engine, value, above, depth + 1);
 	if (fate == FATE_REMOVED) {
 		int r = remove_from(engine, frame, start, value);
@@ -205,6 +214,56 @@ static int visit_next_child(struct engine *engine, unsigned int depth)
 	}
 	frame->done_bytes = token[value].end;
 	return fate;
+}
+
+static bool is_reached_by_path_rule(const struct rules *rules, const uint64_t *set)
+{
+	for (size_t i = 0; i < rules->words; i++) {
+		for (uint64_t hit = set[i] & rules->accept[i]; hit != 0; hit &= hit - 1) {
+			uint32_t number = rules->rule_at[i * 64 + (size_t)__builtin_ctzll(hit)];
+			if (rules->role->redact[number].action < REDACT_SECRETS)
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Makes what a block held back the last member of the object that the walk leaves; not where a rule
+ * would change it, since what it would come to then has not been shown in pieces either.
+ */
+static int insert_rest(struct engine *engine, unsigned int depth)
+{
+	const struct rules *rules = engine->rules;
+	const struct frame *frame = &engine->frame[depth];
+	const uint64_t *above = engine_set(engine, depth);
+	uint64_t *set = engine_set(engine, depth + 1);
+	size_t at = engine->tape.token[frame->container].end - 1;
+	const char *name = engine->rest_name;
+	step_down(
+		rules, above, names_find(&rules->names, (const uint8_t *)name, strlen(name)), set);
+	complete_set(rules, above, rules->unchecked, set);
+	if (is_reached_by_path_rule(rules, set))
+		return 0;
+	struct buf *member = &engine->quoted;
+	member->len = 0;
+	int r = frame->has_kept ? buf_append_str(member, ",") : 0;
+	if (r == 0)
+		r = json_append_quoted(member, name, strlen(name));
+	if (r == 0)
+		r = buf_append_str(member, ":");
+	if (r == 0)
+		r = json_append_quoted(member, (const char *)engine->rest.data, engine->rest.len);
+	return r < 0 ? r : splice_replace(&engine->splice, at, at, member->data, member->len);
+}
+
+static int leave_container(struct engine *engine, unsigned int depth)
+{
+	if (engine->rest.len == 0 || engine->frame[depth].container != engine->rest_in)
+		return 0;
+	int r = insert_rest(engine, depth);
+	engine->rest.len = 0;
+	return r;
 }
 
 /* VERDICT_PASS, VERDICT_REWRITE, VERDICT_DENY or -errno. */
@@ -218,6 +277,9 @@ static int walk(struct engine *engine)
 	while (fate >= 0 && open > 0) {
 		if (engine->frame[open - 1].child == engine->frame[open - 1].end) {
 			open--;
+			int r = leave_container(engine, open);
+			if (r < 0)
+				return r;
 			continue;
 		}
 		fate = visit_next_child(engine, open - 1);
@@ -244,35 +306,48 @@ int engine_project(struct engine *engine, struct rules *rules, const uint8_t *pa
 	return engine_project_next(engine, rules, NULL, 0, payload, len, out, out_len);
 }
 
-int engine_project_next(struct engine *engine, struct rules *rules, struct open_blocks *blocks,
-	uint64_t ticket, const uint8_t *payload, size_t len, const uint8_t **out, size_t *out_len)
+static void reset(struct engine *engine, const uint8_t *payload, size_t len)
 {
-	engine->open_blocks = rules->role->block_count > 0 ? blocks : NULL;
-	engine->ticket = ticket;
-	engine->nested_end = 0;
-	engine->payload = payload;
-	engine->rules = rules;
 	json_tape_reset(&engine->tape, KEEP_TOKENS);
 	buf_reset(&engine->splice.out, KEEP_BYTES);
 	buf_reset(&engine->text, KEEP_BYTES);
 	buf_reset(&engine->changed, KEEP_BYTES);
 	buf_reset(&engine->quoted, KEEP_BYTES);
+	buf_reset(&engine->rest, KEEP_BYTES);
 	secret_findings_reset(&engine->findings, KEEP_FINDINGS);
 	splice_begin(&engine->splice, payload, len);
+	engine->payload = payload;
+	engine->above = NULL;
+	engine->piece_count = engine->piece_texts = 0;
+}
+
+/* What the event would have left open is not known. */
+static void give_up_blocks(struct engine *engine)
+{
+	size_t count = engine->open_blocks != NULL ? engine->rules->role->block_count : 0;
+	for (size_t i = 0; i < count; i++)
+		open_blocks_give_up(engine->open_blocks, i, engine->ticket);
+}
+
+int engine_project_next(struct engine *engine, struct rules *rules, struct open_blocks *blocks,
+	uint64_t ticket, const uint8_t *payload, size_t len, const uint8_t **out, size_t *out_len)
+{
+	engine->open_blocks = rules->role->block_count > 0 ? blocks : NULL;
+	engine->ticket = ticket;
+	engine->rules = rules;
+	reset(engine, payload, len);
 	int r = make_room_for_sets(engine);
 	if (r == 0)
 		r = json_tape_build(&engine->tape, payload, len, &engine->refusal);
-	if (r < 0)
-		return r;
 	if (r == JSON_INVALID)
 		return VERDICT_REFUSED;
-	if (engine->tape.token[0].type != JSON_OBJECT)
+	if (r == 0 && engine->tape.token[0].type != JSON_OBJECT)
 		return refuse(engine, engine->tape.token[0].start, "not an object");
-	if (engine->open_blocks != NULL)
-		r = engine_begin_block_event(engine);
-	if (r < 0)
-		return r;
-	int verdict = walk(engine);
+	if (r == 0 && engine->open_blocks != NULL)
+		r = engine_begin_block_event(engine, 0, NULL);
+	int verdict = r < 0 ? r : walk(engine);
+	if (verdict < 0)
+		give_up_blocks(engine);
 	if (verdict == -EMSGSIZE)
 		return refuse(engine, 0, "the output would be too long");
 	if (verdict == VERDICT_REWRITE) {

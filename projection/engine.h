@@ -19,7 +19,8 @@
  *
  * What a role sees of an event depends on that event alone, but for texts that come in pieces
  * (`blocks:` in the policy) where rules ask for secrets: then it depends on the open blocks of the
- * pass too, which the caller keeps. The engine itself keeps nothing of one event for the next.
+ * pass too, which the caller keeps. After an error of such an event nothing more is shown of its
+ * blocks. The engine itself keeps nothing of one event for the next.
  */
 #pragma once
 
@@ -35,6 +36,10 @@
 #include "proto/limits.h"
 
 #define PROJECTED_BYTES_MAX (4u * EVENT_BYTES_DEFAULT)
+
+/* Texts in an event, itself and those nested in it, that are pieces. The rule of one more is given
+ * up, since each is searched with what its block holds back. */
+enum { EVENT_PIECES_MAX = 64 };
 
 enum verdict {
 	VERDICT_PASS = 0,    /* as it is */
@@ -67,10 +72,15 @@ struct engine {
 	struct rules *rules;
 	struct open_blocks *open_blocks; /* of the pass; NULL: every event is judged alone */
 	uint64_t ticket;
-	struct block_name piece_of; /* of the event, when it has_piece */
-	bool has_piece;
-	uint32_t parent;     /* the container that the walk is in */
-	uint32_t nested_end; /* tokens before this one are inside a nested event */
+	struct frame *above; /* the container that the walk is in; NULL at the root */
+
+	/* Of the event: the blocks that its pieces belong to, by TOKEN_PIECE. */
+	struct block_name piece[EVENT_PIECES_MAX];
+	size_t piece_count, piece_texts;
+	/* What a block that it ends held back, to become a member of an object; empty: nothing. */
+	struct buf rest;
+	uint32_t rest_in;
+	const char *rest_name;
 	struct json_error refusal;
 };
 

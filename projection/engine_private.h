@@ -15,8 +15,26 @@ enum {
 	SET_COUNT,
 };
 
-/* In `user` of a string's token: it is a piece of a block. */
-enum { TOKEN_IS_PIECE = 1 };
+/* An array or object that the walk is in. Its set of positions is engine_set(depth). */
+struct frame {
+	uint32_t container;  /* its token */
+	uint32_t child, end; /* tokens: the next key or element, and what is behind the last */
+	uint32_t done_bytes; /* where the member or element before ends */
+	bool is_object;
+	bool is_nested; /* it is an event, but for the root */
+	bool has_kept;  /* one before stays in the output */
+
+	uint8_t within[BLOCK_WITHIN_BYTES]; /* whose it is, as in struct block_name */
+	/* What in it tells whose the events nested in it are, once that has been looked for. */
+	bool told, tells;
+	uint8_t teller[BLOCK_WITHIN_BYTES];
+	/* Of an object with texts of blocks in flight: the token of the key, by rule. */
+	uint32_t key[POLICY_BLOCKS_MAX]; /* 0: not looked for yet; NO_KEY */
+};
+
+/* In `user` of a string's token: the number of its piece from 1 on; 0: it is none. */
+enum { TOKEN_PIECE_UNNAMED = UINT16_MAX /* one of too many */ };
+#define NO_KEY UINT32_MAX
 
 /* What becomes of a value; negative errno besides. */
 enum fate { FATE_STAYS, FATE_ENTERED, FATE_REMOVED };
@@ -62,13 +80,23 @@ _must_check_ int engine_judge_event(struct engine *engine, uint32_t object, cons
 _must_check_ int engine_act_on(
 	struct engine *engine, uint32_t value, const uint64_t *set, bool *replaced);
 
-/* Of an event of a pass: which block it belongs to, begins or ends. 0 or -errno. */
-_must_check_ int engine_begin_block_event(struct engine *engine);
+/*
+ * Of an event of a pass, the root or nested: which block it belongs to, begins or ends. `within` as
+ * in struct block_name; NULL for the root. 0 or -errno.
+ */
+_must_check_ int engine_begin_block_event(
+	struct engine *engine, uint32_t object, const uint8_t *within);
 
-/* Puts what can be shown of the piece into engine->changed. 0, 1 if that is another text, or
- * -errno. */
-_must_check_ int engine_take_piece(
-	struct engine *engine, const struct secret_search *search, const uint8_t *text, size_t len);
+/* Whose the nested event is that the walk has come to, `depth` containers deep. 0 or -errno. */
+_must_check_ int engine_tell_nested(
+	struct engine *engine, unsigned int depth, uint8_t within[BLOCK_WITHIN_BYTES]);
+
+/*
+ * Puts what can be shown of the piece into engine->changed; `is_shown` as in struct block_piece. 0,
+ * 1 if that is another text, or -errno.
+ */
+_must_check_ int engine_take_piece(struct engine *engine, uint16_t number, bool is_shown,
+	const struct secret_search *search, const uint8_t *text, size_t len);
 
 /* A block as a snapshot shows it: the events that follow go on from there. 0 or -errno. */
 _must_check_ int engine_take_in_flight(struct engine *engine, size_t rule,

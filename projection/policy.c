@@ -63,6 +63,7 @@ static void block_free(struct block_rule *block)
 	free(block->in_flight);
 	path_free(&block->text);
 	path_free(&block->key);
+	path_free(&block->rest);
 }
 
 void policy_free(struct policy *policy)
@@ -70,6 +71,7 @@ void policy_free(struct policy *policy)
 	for (size_t i = 0; i < policy->block_count; i++)
 		block_free(&policy->block[i]);
 	free(policy->block);
+	glob_list_free(&policy->nested_by);
 	for (size_t i = 0; i < policy->role_count; i++)
 		role_free(&policy->role[i]);
 	free(policy->role);

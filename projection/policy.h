@@ -26,6 +26,7 @@ enum {
 	POLICY_GLOB_BYTES_MAX = 255,
 	POLICY_TEXT_BYTES_MAX = 1024,
 	POLICY_BLOCKS_MAX = 32,
+	POLICY_NESTED_BY_MAX = 8,
 };
 
 /* Where something stands in the file; line 0: nowhere. */
@@ -85,8 +86,9 @@ struct redact_rule {
 struct block_rule {
 	char *delta, *done; /* kinds; done may be NULL */
 	struct path text;   /* the piece; names only */
-	struct path key; /* tells blocks apart that stream at once; without steps: there is one */
-	char *snapshot;  /* the kind that shows blocks in flight, and where; both or neither */
+	struct path key;  /* tells blocks apart that stream at once; without steps: there is one */
+	struct path rest; /* of done: where what was held back is put; without steps: nowhere */
+	char *snapshot;   /* the kind that shows blocks in flight, and where; both or neither */
 	char *in_flight;
 	size_t line, column;
 };
@@ -100,13 +102,16 @@ struct policy_role {
 	struct glob_list commands_allow, commands_deny;
 	struct redact_rule *redact;
 	size_t redact_count;
-	const struct block_rule *block; /* the policy's, if a rule asks for secrets */
+	/* The policy's, if a rule asks for secrets. */
+	const struct block_rule *block;
 	size_t block_count;
+	const struct glob_list *nested_by;
 };
 
 struct policy {
 	struct block_rule *block;
 	size_t block_count;
+	struct glob_list nested_by; /* names of members, not globs */
 	struct policy_role *role;
 	size_t role_count;
 };

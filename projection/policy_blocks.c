@@ -56,6 +56,12 @@ static int block_read_key(
 	return read_place("key", &((struct block_rule *)target)->key, tree, node, error);
 }
 
+static int block_read_rest(
+	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
+{
+	return read_place("rest", &((struct block_rule *)target)->rest, tree, node, error);
+}
+
 static int block_read_in_flight(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
@@ -71,6 +77,7 @@ static const struct config_key block_keys[] = {
 	{.name = "text", .type = CONFIG_CUSTOM, .required = true, .read = block_read_text},
 	{.name = "key", .type = CONFIG_CUSTOM, .read = block_read_key},
 	{.name = "done", .type = CONFIG_CUSTOM, .read = block_read_done},
+	{.name = "rest", .type = CONFIG_CUSTOM, .read = block_read_rest},
 	{.name = "snapshot", .type = CONFIG_CUSTOM, .read = block_read_snapshot},
 	{.name = "in_flight", .type = CONFIG_CUSTOM, .read = block_read_in_flight},
 	{.name = NULL},
@@ -84,6 +91,27 @@ static int read_block(struct block_rule *block, struct yaml_tree *tree, const ya
 	int r = config_read_mapping(block_keys, block, tree, node, error);
 	if (r == 0 && (block->snapshot == NULL) != (block->in_flight == NULL))
 		return yaml_fail(error, tree, node, "snapshot and in_flight go together");
+	if (r == 0 && block->rest.count > 0 && block->done == NULL)
+		return yaml_fail(error, tree, node, "rest goes with done");
+	return r;
+}
+
+static int read_member_name(const char *key, char **out, struct yaml_tree *tree,
+	const yaml_node_t *node, struct yaml_error *error)
+{
+	(void)key;
+	return policy_read_text(
+		"a member's name", PATH_NAME_BYTES_MAX, false, out, tree, node, error);
+}
+
+int policy_read_nested_by(
+	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
+{
+	struct glob_list *names = &((struct policy *)target)->nested_by;
+	int r = policy_read_list("nested_by", read_member_name, names, tree, node, error);
+	if (r == 0 && (names->count == 0 || names->count > POLICY_NESTED_BY_MAX))
+		return yaml_fail(error, tree, node, "nested_by must name 1 to %d members",
+			POLICY_NESTED_BY_MAX);
 	return r;
 }
 
@@ -147,6 +175,7 @@ int policy_share_blocks(struct policy *policy)
 		role->redact = redact;
 		role->block = policy->block;
 		role->block_count = policy->block_count;
+		role->nested_by = &policy->nested_by;
 		for (size_t j = 0; j < policy->block_count; j++) {
 			if (policy->block[j].in_flight == NULL)
 				continue;

@@ -51,9 +51,6 @@ static int read_id_glob(const char *key, char **out, struct yaml_tree *tree,
 	return r;
 }
 
-typedef int glob_reader(const char *key, char **out, struct yaml_tree *tree,
-	const yaml_node_t *node, struct yaml_error *error);
-
 /* A glob over names of kinds or commands, which may be any text. */
 static int read_glob(const char *key, char **out, struct yaml_tree *tree, const yaml_node_t *node,
 	struct yaml_error *error)
@@ -61,11 +58,11 @@ static int read_glob(const char *key, char **out, struct yaml_tree *tree, const 
 	return policy_read_text(key, POLICY_GLOB_BYTES_MAX, false, out, tree, node, error);
 }
 
-static int read_globs(const char *key, glob_reader *read, struct glob_list *list,
+int policy_read_list(const char *key, glob_reader *read, struct glob_list *list,
 	struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	if (node->type != YAML_SEQUENCE_NODE)
-		return yaml_fail(error, tree, node, "%s must be a list of globs", key);
+		return yaml_fail(error, tree, node, "%s must be a list", key);
 	size_t count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
 	if (count > POLICY_GLOBS_MAX)
 		return yaml_fail(error, tree, node, "%s has too many globs", key);
@@ -117,7 +114,7 @@ static int observe_read_except(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct observe_rule *rule = target;
-	return read_globs("except", read_id_glob, &rule->except, tree, node, error);
+	return policy_read_list("except", read_id_glob, &rule->except, tree, node, error);
 }
 
 static const struct config_key observe_keys[] = {
@@ -150,14 +147,14 @@ struct allow_deny {
 static int read_allow(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
-	return read_globs(
+	return policy_read_list(
 		"allow", read_glob, ((struct allow_deny *)target)->allow, tree, node, error);
 }
 
 static int read_deny(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
-	return read_globs(
+	return policy_read_list(
 		"deny", read_glob, ((struct allow_deny *)target)->deny, tree, node, error);
 }
 
@@ -198,7 +195,7 @@ static int redact_read_in(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct redact_rule *rule = ((struct redact_reading *)target)->rule;
-	int r = read_globs("in", read_glob, &rule->in, tree, node, error);
+	int r = policy_read_list("in", read_glob, &rule->in, tree, node, error);
 	if (r == 0 && rule->in.count == 0)
 		return yaml_fail(error, tree, node, "in must name at least one kind");
 	return r;
@@ -426,6 +423,7 @@ static const struct config_key policy_keys[] = {
 	{.name = "version", .type = CONFIG_CUSTOM, .required = true, .read = policy_read_version},
 	{.name = "roles", .type = CONFIG_CUSTOM, .required = true, .read = policy_read_roles},
 	{.name = "blocks", .type = CONFIG_CUSTOM, .read = policy_read_blocks},
+	{.name = "nested_by", .type = CONFIG_CUSTOM, .read = policy_read_nested_by},
 	{.name = NULL},
 };
 

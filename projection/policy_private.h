@@ -17,8 +17,19 @@ _must_check_ int policy_read_text(const char *key, size_t max_bytes, bool may_be
 _must_check_ int policy_read_path(const char *key, struct path *path, char **text,
 	struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error);
 
+typedef int glob_reader(const char *key, char **out, struct yaml_tree *tree,
+	const yaml_node_t *node, struct yaml_error *error);
+
+/* A list of texts that `read` reads one by one. 0 or -errno. */
+_must_check_ int policy_read_list(const char *key, glob_reader *read, struct glob_list *list,
+	struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error);
+
 /* `blocks:` (policy_blocks.c). A reader for struct config_key; the target is the policy. */
 _must_check_ int policy_read_blocks(
+	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error);
+
+/* `nested_by:`, likewise. */
+_must_check_ int policy_read_nested_by(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error);
 
 /*

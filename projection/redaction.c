@@ -129,15 +129,15 @@ static struct secret_search search_for(struct engine *engine, const struct secre
 		.mask = with != NULL ? with : RULES_DEFAULT_MASK};
 }
 
-/* Masks secrets in the text. 0, 1 if that changes it, or -errno. */
+/* Masks secrets in the text; `piece` as in its token. 0, 1 if that changes it, or -errno. */
 static int mask_secrets(
-	struct engine *engine, const struct secrets_hit *hit, bool is_piece, struct text *text)
+	struct engine *engine, const struct secrets_hit *hit, uint16_t piece, struct text *text)
 {
 	const struct secret_search search = search_for(engine, hit);
 	int r;
 	engine->changed.len = 0;
-	if (is_piece)
-		r = engine_take_piece(engine, &search, text->bytes, text->len);
+	if (piece != 0)
+		r = engine_take_piece(engine, piece, !hit->others, &search, text->bytes, text->len);
 	else
 		r = secret_text_mask(
 			&search, text->bytes, text->len, hit->is_in_flight, &engine->changed);
@@ -180,10 +180,9 @@ static int transform_string(
 	int masked = 0;
 	if (engine->rules->secrets != NULL)
 		hit = find_secrets_hit(engine, set);
-	bool is_piece = engine->open_blocks != NULL && token->user == TOKEN_IS_PIECE;
-	bool alone = hit.sets != 0 && !hit.others && !is_piece;
-	bool keeps = hit.sets != 0 && hit.is_in_flight && engine->open_blocks != NULL &&
-		     engine->parent >= engine->nested_end;
+	uint16_t piece = engine->open_blocks != NULL ? token->user : 0;
+	bool alone = hit.sets != 0 && !hit.others && piece == 0;
+	bool keeps = hit.sets != 0 && hit.is_in_flight && engine->open_blocks != NULL;
 	if (alone && !keeps && token->end - token->start < SHORTEST_SECRET_QUOTED)
 		return FATE_STAYS;
 	int r = engine_text_of(engine, token, &text.bytes, &text.len);
@@ -199,7 +198,7 @@ static int transform_string(
 		return mask_secrets_alone(engine, token, &hit, &text);
 	/* In this order, so that what is cut off or rewritten can't hide what is to be masked. */
 	if (hit.sets != 0)
-		masked = mask_secrets(engine, &hit, is_piece, &text);
+		masked = mask_secrets(engine, &hit, piece, &text);
 	if (masked < 0)
 		return masked;
 	int rewritten = transform_by_all(engine, set, REDACT_REWRITE_PREFIX, &text);

@@ -294,7 +294,7 @@ bool rules_judge_kind(struct rules *rules, const uint8_t *kind, size_t len, uint
 /* ---- digests ---- */
 
 /* Raised when the engine itself treats the same rules otherwise. */
-static const char engine_version[] = "sightline projection 1";
+static const char engine_version[] = "sightline projection 2";
 
 static void digest_bytes(crypto_generichash_state *state, const void *bytes, size_t len)
 {
@@ -358,6 +358,7 @@ static void digest_block(crypto_generichash_state *state, const struct block_rul
 	digest_text(state, block->snapshot);
 	digest_path(state, &block->text);
 	digest_path(state, &block->key);
+	digest_path(state, &block->rest);
 }
 
 void rules_view_revision(const struct rules *rules, const char *runtime_id, const char *worker_id,
@@ -378,6 +379,8 @@ void rules_view_revision(const struct rules *rules, const char *runtime_id, cons
 	digest_number(&state, role->block_count);
 	for (size_t i = 0; i < role->block_count; i++)
 		digest_block(&state, &role->block[i]);
+	if (role->nested_by != NULL)
+		digest_globs(&state, role->nested_by);
 	crypto_generichash_final(&state, out, VIEW_REVISION_BYTES);
 }
 

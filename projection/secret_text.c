@@ -195,3 +195,11 @@ int secret_text_take(struct secret_text *text, const struct secret_search *searc
 	text->masked_to = covered > begin ? covered - begin : 0;
 	return keep_from(&text->held, begin);
 }
+
+int secret_text_end(struct secret_text *text, const struct secret_search *search, struct buf *out)
+{
+	const uint8_t *held = text->held.data;
+	size_t len = text->held.len, covered = text->masked_to;
+	int r = secret_search(search->matcher, search->sets, held, len, false, search->findings);
+	return r < 0 ? r : append_masked(search, held, text->sent, len, &covered, out);
+}

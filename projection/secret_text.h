@@ -58,3 +58,7 @@ bool secret_text_is_empty(const struct secret_text *text);
  */
 _must_check_ int secret_text_take(struct secret_text *text, const struct secret_search *search,
 	const uint8_t *piece, size_t len, struct buf *out, bool *is_recent);
+
+/* Nothing more comes: appends to `out` what is held and is no part of a secret. 0 or -errno. */
+_must_check_ int secret_text_end(
+	struct secret_text *text, const struct secret_search *search, struct buf *out);

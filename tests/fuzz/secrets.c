@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	struct buf text = {0}, whole = {0}, pieces = {0};
 	const struct secret_search search = {matcher(), &findings, ALL_SETS, "\1"};
 	expect(buf_append(&text, bytes + CUTS, len - CUTS) == 0);
-	take_pieces(&search, bytes, text.data, text.len, &pieces);
+	take_pieces(&search, bytes, bytes + CUTS, len - CUTS, &pieces);
 	expect(buf_append(&text, " \n", 2) == 0);
 	int r = secret_text_mask(&search, text.data, text.len, false, &whole);
 	expect(r >= 0);

@@ -42,6 +42,11 @@ static const struct {
 	{BLOCK("{delta: a, text: b, key: 'c[d=e]'}"), "p:4:30: key must be a path of names"},
 	{BLOCK("{delta: a, text: b, in_flight: c}"), "p:4:5: snapshot and in_flight go together"},
 	{BLOCK("{delta: a, text: b, snapshot: c}"), "p:4:5: snapshot and in_flight go together"},
+	{BLOCK("{delta: a, text: b, rest: c}"), "p:4:5: rest goes with done"},
+	{BLOCK("{delta: a, text: b, done: c, rest: d.*}"), "p:4:40: rest must be a path of names"},
+	{"version: 1\nroles: {}\nnested_by: a", "p:3:12: nested_by must be a list"},
+	{"version: 1\nroles: {}\nnested_by: []", "p:3:12: nested_by must name 1 to 8 members"},
+	{"version: 1\nroles: {}\nnested_by: [a, [b]]", "p:3:16: a member's name must be a text"},
 	{BLOCK("{delta: a, text: b, snapshot: s, in_flight: c..}"),
 		"p:4:49: in_flight \"c..\": a step without a name, at character 3"},
 	{"version: 1\nroles: {a: {}, a: {}}", "p:2:16: duplicate key \"a\""},
@@ -67,8 +72,7 @@ static const struct {
 	{HEAD "    observe: [all]", "p:4:15: expected keys and values here"},
 	{HEAD "    observe: [{runtime: a}]", "p:4:15: \"worker\" is missing"},
 	{HEAD "    observe: [{runtime: [a], worker: b}]", "p:4:25: runtime must be a text"},
-	{HEAD "    observe: [{runtime: a, worker: b, except: c}]",
-		"p:4:47: except must be a list of globs"},
+	{HEAD "    observe: [{runtime: a, worker: b, except: c}]", "p:4:47: except must be a list"},
 	{HEAD "    observe: [{runtime: a, worker: b, exept: [c]}]",
 		"p:4:39: unknown key \"exept\""},
 	{HEAD "    observe: [{runtime: a/b, worker: c}]",
@@ -78,7 +82,7 @@ static const struct {
 	{HEAD "    observe: [{runtime: a, worker: b, except: ['*-x', '{a,b}*']}]",
 		"p:4:55: a glob \"{a,b}*\" matches no id, for its character 1"},
 	{HEAD "    events: {deny: [a]}", "p:4:13: \"allow\" is missing"},
-	{HEAD "    events: {allow: a}", "p:4:21: allow must be a list of globs"},
+	{HEAD "    events: {allow: a}", "p:4:21: allow must be a list"},
 	{HEAD "    events: {allow: [a, {}]}", "p:4:25: a glob must be a text"},
 	{HEAD "    events: {allow: [a, \"\"]}", "p:4:25: a glob must be a text"},
 	{HEAD "    commands: {allow: [a], grant: [b]}", "p:4:28: unknown key \"grant\""},
@@ -88,7 +92,7 @@ static const struct {
 	{RULE("{in: [a], action: mask}"), "p:5:9: \"path\" is missing"},
 	{RULE("{in: [a], path: b}"), "p:5:9: \"action\" is missing"},
 	{RULE("{in: [], path: b, action: mask}"), "p:5:14: in must name at least one kind"},
-	{RULE("{in: a, path: b, action: mask}"), "p:5:14: in must be a list of globs"},
+	{RULE("{in: a, path: b, action: mask}"), "p:5:14: in must be a list"},
 	{RULE("{in: [a], path: b, action: blank}"),
 		"p:5:36: \"action\" must be one of: remove, mask, hash, rewrite_prefix, "
 		"truncate"},
@@ -209,9 +213,11 @@ static void everything_that_is_written_is_read(void **state)
 		"      - {in: [\"*\"], path: d, action: truncate, truncate: 80}\n"
 		"      - {in: [\"*\"], secrets: [aws, jwt], action: mask, with: S}\n"
 		"  empty: {}\n"
+		"nested_by: [worker, id]\n"
 		"blocks:\n"
 		"  - {delta: d, text: data.t}\n"
-		"  - {delta: e, text: x, key: data.k, done: f, snapshot: s, in_flight: '**.t'}\n";
+		"  - {delta: e, text: x, key: data.k, done: f, rest: data.r, snapshot: s, "
+		"in_flight: '**.t'}\n";
 	struct policy policy;
 	struct yaml_error error;
 	assert_int_equal(parse(&policy, text, &error), 0);
@@ -239,10 +245,12 @@ static void everything_that_is_written_is_read(void **state)
 	assert_string_equal(rule[3].place, "13:9 secrets **");
 	assert_int_equal(rule[4].action, REDACT_IN_FLIGHT);
 	assert_int_equal(rule[4].block, 1);
-	assert_string_equal(rule[4].place, "17:5 in_flight **.t");
+	assert_string_equal(rule[4].place, "18:5 in_flight **.t");
 	assert_int_equal(viewer->block_count, 2);
 	assert_int_equal(viewer->block[0].key.count, 0);
 	assert_string_equal(viewer->block[1].key.step[1].name, "k");
+	assert_string_equal(viewer->block[1].rest.step[1].name, "r");
+	assert_string_equal(viewer->nested_by->glob[1], "id");
 	assert_int_equal(policy_find_role(&policy, "empty", 5)->block_count, 0);
 	assert_false(policy_needs_key(&policy));
 	policy_free(&policy);
