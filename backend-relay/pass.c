@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "backend-relay/answer.h"
 #include "backend-relay/projector_private.h"
 #include "proto/base/clock.h"
 #include "proto/base/journal.h"
-#include "proto/base/utf8.h"
 #include "proto/envelope.h"
 #include "proto/limits.h"
 #include "proto/ws/ws_frames.h"
@@ -436,60 +436,45 @@ bool pass_on_projection_opened(struct pass *pass, const struct message *message)
 	return true;
 }
 
-static bool is_word(const msgpack_object *field, const char *word)
+/* False without memory; then nothing has changed. */
+static bool take_open_since(struct pass *pass, const struct answer *answer)
 {
-	const char *text;
-	size_t len;
-	return field_text(field, &text, &len, NAME_BYTES_MAX) && len == strlen(word) &&
-	       memcmp(text, word, len) == 0;
-}
-
-/* The ticket that the state depends on, or nil. */
-static bool read_open_since(struct pass *pass, uint64_t ticket, const msgpack_object *field)
-{
-	uint64_t since;
-	if (field_is_nil(field)) {
+	if (!answer->has_open_since) {
 		open_state_close(&pass->open);
 		return true;
 	}
-	const struct cursor before = ring_position_before(&pass->items, ticket);
-	return field_u64(field, &since) &&
-	       open_state_update(&pass->open, ticket, &before, since) == OPEN_STATE_OK;
+	const struct cursor before = ring_position_before(&pass->items, answer->ticket);
+	return open_state_update(&pass->open, answer->ticket, &before, answer->open_since) ==
+	       OPEN_STATE_OK;
 }
 
-static bool deliver(struct pass *pass, const struct pass_item *item, const uint8_t *payload,
-	size_t len, uint64_t *counter)
+static bool deliver(struct pass *pass, const struct pass_item *item, const struct answer *answer)
 {
 	const struct client_position position = position_after(pass, item);
 	struct projected_event *event = projected_event_new(
-		pass, item->source.event, &position, payload, len);
-	if (event == NULL)
+		pass, item->source.event, &position, answer->payload, answer->len);
+	if (event == NULL) {
+		/* It will be asked again, and what was known before it is forgotten already. */
+		pass->open.is_open = true;
 		return false;
-	(*counter)++;
+	}
+	struct projector_counters *counters = projector_count(pass->projector);
+	*(answer->payload != NULL ? &counters->rewritten : &counters->passed) += 1;
 	complete_first(pass, PASS_EVENT, event);
 	projected_event_unref(event);
 	return true;
 }
 
-/* [ticket, verdict, payload or nil, open_since or nil], for the oldest item. */
-static bool take_verdict(struct pass *pass, const msgpack_object *answer)
+/* The answer for the oldest item. It is taken whole or not at all. */
+static bool take_answer(struct pass *pass, const msgpack_object *from)
 {
-	const msgpack_object *field;
-	uint32_t count;
-	uint64_t ticket;
+	struct answer answer;
 	settle(pass);
-	if (!field_array(answer, &field, &count) || count != 4 || !field_u64(&field[0], &ticket) ||
-		ticket != pass->items.first || ticket >= pass->sent)
+	if (pass->items.first >= pass->sent)
 		return false;
-	const struct pass_item *item = item_at(pass, ticket);
-	bool has_payload = !field_is_nil(&field[2]);
-	const uint8_t *payload = NULL;
-	size_t len = 0;
-	if (has_payload && !field_bytes(&field[2], &payload, &len))
-		return false;
-	bool pass_on = is_word(&field[1], "pass"), rewrite = is_word(&field[1], "rewrite");
-	bool deny = is_word(&field[1], "deny"), refused = is_word(&field[1], "refused");
-	if (!(pass_on || rewrite || deny || refused) || !read_open_since(pass, ticket, &field[3]))
+	const struct pass_item *item = item_at(pass, pass->items.first);
+	if (!answer_read(&answer, from, item->warm) || answer.ticket != pass->items.first ||
+		!take_open_since(pass, &answer))
 		return false;
 	struct projector_counters *counters = projector_count(pass->projector);
 	if (item->warm) {
@@ -497,17 +482,19 @@ static bool take_verdict(struct pass *pass, const msgpack_object *answer)
 		complete_first(pass, PASS_SILENT, NULL);
 		return true;
 	}
-	if (has_payload != rewrite || (rewrite && !utf8_is_valid(payload, len)))
-		return false;
-	if (pass_on)
-		return deliver(pass, item, NULL, 0, &counters->passed);
-	if (rewrite)
-		return deliver(pass, item, payload, len, &counters->rewritten);
-	if (deny)
+	switch (answer.verdict) {
+	case ANSWER_PASS:
+	case ANSWER_REWRITE:
+		return deliver(pass, item, &answer);
+	case ANSWER_DENY:
 		counters->denied++;
-	else
+		complete_first(pass, PASS_DENIED, NULL);
+		break;
+	case ANSWER_REFUSED:
 		counters->refused++;
-	complete_first(pass, deny ? PASS_DENIED : PASS_NOTICE, NULL);
+		complete_first(pass, PASS_NOTICE, NULL);
+		break;
+	}
 	return true;
 }
 
@@ -522,7 +509,7 @@ bool pass_on_projection_verdicts(
 		count != request->count)
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
-		if (!take_verdict(pass, &answers[i]))
+		if (!take_answer(pass, &answers[i]))
 			return false;
 	}
 	settle(pass);
