@@ -25,7 +25,9 @@ static void feed_end(struct feed *feed, enum feed_state state)
 
 static void feed_on_opened(struct pass *pass)
 {
-	feed_end(pass_owner(pass), FEED_OPEN);
+	struct feed *feed = pass_owner(pass);
+	feed->is_troubled = false; /* it may have begun without projection */
+	feed_end(feed, FEED_OPEN);
 }
 
 static void feed_on_denied(struct pass *pass)
