@@ -249,3 +249,52 @@ def test_open_state_lost_with_projection_is_rebuilt_from_the_log(stage):
         for each in (client, second):
             assert [e.payload_bytes for e in each.all_events()] == payloads
         assert payloads[10] in stage.projection.warm
+
+
+def open_from(payloads, first_open):
+    """A fake's open_since: from that event on a block is open in every pass."""
+    first = {}
+
+    def open_since(pass_id, ticket, payload):
+        is_open = payload not in payloads[:first_open]
+        return first.setdefault(pass_id, ticket) if is_open else None
+    return open_since
+
+
+def test_an_answer_that_is_wrong_for_its_payload_leaves_the_state_as_it_was(stage):
+    payloads = stage.fill("w", 5)
+    stage.projection.open_since = open_from(payloads, 2)
+    with stage.relay.observe("w", "viewer") as client:
+        client.until_caught_up()
+
+        def tamper(message):  # nothing is open any more, it says, and what it says is no verdict
+            if message[0] == 35:
+                stage.projection.tamper = None
+                message[2][0][1:] = ["rewrite", None, None]
+            return [message]
+        stage.projection.tamper = tamper
+        payloads.append(event("text_delta", n=99))
+        stage.runtime.append("w", payloads[-1])
+        client.events(1)
+        assert [e.payload_bytes for e in client.all_events()] == payloads
+        # It goes on in the middle of the block: projection has to know the beginning again.
+        assert stage.projection.warm == payloads[2:5]
+
+
+def test_a_feed_that_begins_in_an_outage_tells_of_the_next_one(stage):
+    payloads = stage.fill("w", 5)
+    stage.projection.open_since = open_from(payloads, 2)
+    with stage.relay.observe("w") as client:
+        client.until_caught_up()
+
+        def tamper(message):  # the state is lost, and so is the connection after that
+            if message[0] == 33:
+                stage.projection.tamper = None
+                return [message, b""]
+            return [message]
+        stage.projection.tamper = tamper
+        for n in (100, 101):
+            stage.projection.kill()
+            told(client)
+            stage.runtime.append("w", event("text_delta", n=n))
+            client.events(1)
