@@ -34,6 +34,33 @@ class Refused(Exception):
         self.status, self.headers, self.code = status, headers, headers.get("Sightline-Code")
 
 
+async def connect(url, token=None, subprotocols=(), headers=None, unix_path=None,
+                  bearer_subprotocol=None, **options):
+    """A connection of the library, or Refused."""
+    url = "ws" + url[4:] if url.startswith("http") else url
+    headers = dict(headers or {})
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    if bearer_subprotocol is not None:
+        encoded = base64.urlsafe_b64encode(bearer_subprotocol.encode()).decode().rstrip("=")
+        subprotocols = [*subprotocols, "bearer." + encoded]
+    options = {_HEADERS: headers, "max_size": MAX_FRAME_BYTES, "ping_interval": None,
+               "compression": None, **options}
+    if subprotocols:
+        options["subprotocols"] = list(subprotocols)
+    try:
+        if unix_path is not None:
+            return await websockets.unix_connect(str(unix_path), url, **options)
+        return await websockets.connect(url, **options)
+    except websockets.exceptions.InvalidHandshake as error:
+        response = getattr(error, "response", None)
+        status = getattr(error, "status_code", getattr(response, "status_code", None))
+        headers = getattr(error, "headers", getattr(response, "headers", None))
+        if status is None:
+            raise
+        raise Refused(status, headers) from None
+
+
 class Event:
     """One event with the exact text of its payload."""
 
@@ -73,7 +100,6 @@ class Client:
     def __init__(self, url, token=None, subprotocols=(), headers=None, unix_path=None,
                  reads=True, bearer_subprotocol=None, origin=None, deadline_s=DEADLINE_S,
                  tls=None):
-        self.url = "ws" + url[4:] if url.startswith("http") else url
         self.frames, self.raw = [], []  # parsed (text) or bytes (binary); as received
         self.deadline_s = deadline_s
         self.close_code = self.close_reason = None
@@ -84,37 +110,17 @@ class Client:
         self._may_read = asyncio.Event()
         if reads:
             self._may_read.set()
-        headers = dict(headers or {})
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        if bearer_subprotocol is not None:
-            encoded = base64.urlsafe_b64encode(bearer_subprotocol.encode()).decode().rstrip("=")
-            subprotocols = [*subprotocols, "bearer." + encoded]
-        options = {_HEADERS: headers, "max_size": MAX_FRAME_BYTES, "ping_interval": None,
-                   "compression": None, "close_timeout": 2, "origin": origin}
+        options = {"close_timeout": 2, "origin": origin}
         if tls is not None:
             options["ssl"] = tls
-        if subprotocols:
-            options["subprotocols"] = list(subprotocols)
-        self._call(self._connect(unix_path, options))
+        self._call(self._connect(connect(url, token, subprotocols, headers, unix_path,
+                                         bearer_subprotocol, **options)))
 
     def _call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(self.deadline_s)
 
-    async def _connect(self, unix_path, options):
-        try:
-            if unix_path is not None:
-                self._connection = await websockets.unix_connect(str(unix_path), self.url,
-                                                                 **options)
-            else:
-                self._connection = await websockets.connect(self.url, **options)
-        except websockets.exceptions.InvalidHandshake as error:
-            response = getattr(error, "response", None)
-            status = getattr(error, "status_code", getattr(response, "status_code", None))
-            headers = getattr(error, "headers", getattr(response, "headers", None))
-            if status is None:
-                raise
-            raise Refused(status, headers) from None
+    async def _connect(self, connecting):
+        self._connection = await connecting
         self._task = self._loop.create_task(self._read())
 
     async def _read(self):
