@@ -170,7 +170,7 @@ static int create_library_context(
 		.user = context,
 		.protocols = protocols,
 		.pt_serv_buf_size = SERVICE_BUFFER_BYTES,
-		.timeout_secs = HANDSHAKE_S,
+		.timeout_secs = context->handshake_s,
 		.retry_and_idle_policy = &context->idle_policy,
 		.vhost_name = "plain",
 		.client_ssl_ca_filepath = config->ca_file != NULL ? config->ca_file
@@ -211,6 +211,7 @@ int ws_context_open(
 							       : HANG_UP_AFTER_S;
 	assert(context->idle_policy.secs_since_valid_hangup >
 		context->idle_policy.secs_since_valid_ping);
+	context->handshake_s = config->handshake_s != 0 ? config->handshake_s : HANDSHAKE_S;
 	context->write_buffer = write_buffer;
 	struct handle_list before = {.count = 0};
 	uv_walk(loop, collect_handle, &before);
@@ -237,7 +238,7 @@ struct lws_vhost *ws_context_add_tls_vhost(
 		.port = CONTEXT_PORT_NO_LISTEN_SERVER,
 		.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
 		.protocols = protocols,
-		.timeout_secs = HANDSHAKE_S,
+		.timeout_secs = context->handshake_s,
 		.vhost_name = "tls",
 		.alpn = "http/1.1",
 		.ssl_cert_filepath = certificate_file,

@@ -32,6 +32,7 @@ struct ws_context_config {
 	const char *ca_file;   /* PEM; what clients trust instead of the system's store; or NULL */
 	uint16_t ping_after_s; /* without a sign of life; 0: 20 */
 	uint16_t hang_up_after_s; /* must be longer; 0: 40 */
+	uint16_t handshake_s;     /* for each step until a connection is established; 0: 10 */
 };
 
 /* 0, -ENOMEM, -EMFILE when RLIMIT_NOFILE is too low, or -ENOTSUP without the libuv plugin. */

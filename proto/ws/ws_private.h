@@ -37,6 +37,7 @@ struct ws_context {
 	struct ws_link *adopting; /* the next connection that is instantiated becomes this one's */
 	unsigned int links;       /* connections that libwebsockets knows */
 	lws_retry_bo_t idle_policy;
+	uint16_t handshake_s;
 	uint8_t *write_buffer; /* LWS_PRE + WS_WRITE_BYTES, for one write at a time */
 
 	/* Handles that libwebsockets keeps on our loop for itself. */

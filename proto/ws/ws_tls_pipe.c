@@ -44,6 +44,8 @@ static int flush_to_plain(struct ws_tls_pipe *pipe)
 
 static int pipe_on_decrypted(struct ws_tls_pipe *pipe, const void *bytes, size_t len)
 {
+	if (!pipe->heard) /* the library's time for a handshake; it would end every session */
+		lws_set_timeout(pipe->link.wsi, NO_PENDING_TIMEOUT, 0);
 	pipe->heard = true;
 	if (buf_append(&pipe->to_plain, bytes, len) < 0 || flush_to_plain(pipe) < 0)
 		return -1;

@@ -8,7 +8,7 @@
 #include "proto/ws/ws_get.h"
 #include "tests/lib/ws_fixture.h"
 
-enum { MESSAGE_BYTES = 2 * 1024 * 1024, MESSAGES = 20 };
+enum { HANDSHAKE_S = 3, MESSAGE_BYTES = 2 * 1024 * 1024, MESSAGES = 20 };
 
 struct fixture {
 	struct ws_fixture ws;
@@ -140,8 +140,9 @@ static int setup_with(void **state, bool trusting)
 		return 0;
 	}
 	make_frames(f);
-	struct ws_context_config context_config = {
-		.max_connections = 64, .ca_file = trusting ? f->certificate : NULL};
+	struct ws_context_config context_config = {.max_connections = 64,
+		.ca_file = trusting ? f->certificate : NULL,
+		.handshake_s = HANDSHAKE_S};
 	ws_fixture_open(&f->ws, &context_config);
 	struct ws_server_config config = {
 		.fd = ws_fixture_listen(&f->port),
@@ -225,6 +226,22 @@ static void close_codes_pass_too(void **state)
 	assert_int_equal(f->end.close_code, 4404);
 }
 
+static void session_outlives_the_time_for_a_handshake(void **state)
+{
+	struct fixture *f = *state;
+	if (f->ws.server == NULL)
+		skip();
+	start(f, "localhost");
+	WAIT_UNTIL(f, f->messages == 1);
+	uint64_t over_ns = clock_monotonic_ns() + (HANDSHAKE_S + 1) * NS_PER_S;
+	WAIT_UNTIL(f, f->ended == 1 || clock_monotonic_ns() > over_ns);
+	assert_int_equal(f->ended, 0);
+	WAIT_UNTIL(f, f->messages == MESSAGES);
+	ws_peer_close(f->peer, 4404, "gone", 2000);
+	WAIT_UNTIL(f, f->ended == 1);
+	assert_int_equal(f->end.close_code, 4404);
+}
+
 static void get_passes_too(void **state)
 {
 	struct fixture *f = *state;
@@ -268,6 +285,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(messages_pass_whole_also_when_the_client_pauses),
 		TEST(close_codes_pass_too),
+		TEST(session_outlives_the_time_for_a_handshake),
 		TEST(get_passes_too),
 		TEST(certificate_of_another_name_is_refused),
 		cmocka_unit_test_setup_teardown(certificate_that_nobody_vouches_for_is_refused,
