@@ -53,10 +53,12 @@ def test_files_are_fed_one_worker_each(bin_dir, runtime_dir, tmp_path):
 
 def test_a_refused_line_is_named_and_the_exit_code_is_not_0(bin_dir, runtime_dir, tmp_path):
     path = tmp_path / "bad.jsonl"
-    path.write_bytes(b'{"event":"a"}\n{"event":"b"}\n{"event":\n')
-    code, output = run_once(bin_dir, runtime_dir, path)
-    assert code == 1
-    assert "NOT WHOLE" in output and ":3:" in output and "invalid_json" in output
+    for behind in (b"", b'{"event":"c"}\n' * 20_000):
+        path.write_bytes(b'{"event":"a"}\n{"event":"b"}\n{"event":\n' + behind)
+        code, output = run_once(bin_dir, runtime_dir, path)
+        assert code == 1
+        assert "NOT WHOLE: eventlogctl publish" in output and "Traceback" not in output
+        assert f"{path}:3: invalid_json" in output
 
 
 def spoiled(bin_dir, path, script):

@@ -1,6 +1,7 @@
 """Publishes a recorded run at a human pace, through `eventlogctl publish` as a worker would."""
 
 import asyncio
+import contextlib
 import pathlib
 
 FIRST_EVENT_DEADLINE_S = 20
@@ -25,10 +26,11 @@ def read_lines(path):
 
 
 class Feed:
-    """One `eventlogctl publish` for one worker."""
+    """One `eventlogctl publish` for one worker; `file` is where the lines are from."""
 
-    def __init__(self, layout, worker_id, lines, speed):
+    def __init__(self, layout, worker_id, file, lines, speed):
         self.worker_id = worker_id
+        self._file = file
         self.lines = lines
         self._speed = speed
         self._argv = [layout.program("eventlogctl"), "publish",
@@ -54,12 +56,18 @@ class Feed:
             code = await process.wait()
             if code != 0:
                 raise FeedFailed(f"eventlogctl publish exited with {code}: "
-                                 + (await talk).decode(errors="replace").strip())
+                                 + self._told(await talk))
         except (BrokenPipeError, ConnectionResetError):
             raise FeedFailed("eventlogctl publish ended early: "
-                             + (await talk).decode(errors="replace").strip()) from None
+                             + self._told(await talk)) from None
         finally:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                process.stdin.close()
+                await process.stdin.wait_closed()
             if process.returncode is None:
                 process.kill()
                 await process.wait()
             await asyncio.gather(talk, return_exceptions=True)
+
+    def _told(self, talk):
+        return talk.decode(errors="replace").strip().replace("standard input:", f"{self._file}:")

@@ -101,9 +101,9 @@ Look for yourself, from another terminal:
 class Run:
     """One worker: its feed, and the two who watch it."""
 
-    def __init__(self, layout, terminal, worker_id, lines, speed):
-        self.layout, self.worker_id, self.lines = layout, worker_id, lines
-        self.feed = Feed(layout, worker_id, lines, speed)
+    def __init__(self, layout, terminal, worker_id, file, speed):
+        self.layout, self.worker_id, self.lines = layout, worker_id, read_lines(file)
+        self.feed = Feed(layout, worker_id, file, self.lines, speed)
         self.observers = {
             role: Observer(
                 "http://" + layout.address("client"), layout.runtime_id, worker_id,
@@ -179,7 +179,7 @@ async def demonstrate(options, layout, supervisor, terminal):
     describe(terminal, layout, supervisor, workers)
     if not workers:
         await asyncio.Event().wait()
-    runs = [Run(layout, terminal, name, read_lines(file), options.speed)
+    runs = [Run(layout, terminal, name, file, options.speed)
             for name, file in workers.items()]
     showing = asyncio.ensure_future(show(terminal))
     try:
