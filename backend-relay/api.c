@@ -137,9 +137,9 @@ static int write_worker(struct api_request *request, const char *worker_id)
 /* `more`: a further page may have more; it begins behind the last one that was told. */
 static void finish_list(struct api_request *request, bool more)
 {
-	int r = more ? buf_printf(
-			       &request->body, "],\"next_after\":\"%s\"}", request->last_told.text)
-		     : buf_append_str(&request->body, "]}");
+	int r = more ? buf_printf(&request->body, "],\"next_after\":\"%s\"}\n",
+			       request->last_told.text)
+		     : buf_append_str(&request->body, "]}\n");
 	if (r < 0)
 		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
 	else
@@ -286,7 +286,8 @@ static void api_on_runtime_answer(struct ws_get *get, const struct ws_get_answer
 		return;
 	}
 	if (request->route == API_WORKER) {
-		if (write_worker(request, request->worker_id.text) < 0)
+		if (write_worker(request, request->worker_id.text) < 0 ||
+			buf_append_str(&request->body, "\n") < 0)
 			api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
 		else
 			api_answer(request);
