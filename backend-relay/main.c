@@ -148,6 +148,7 @@ static int open_and_run(struct relay *relay, struct daemon *daemon)
 	if (r < 0)
 		return r;
 	daemon_ready(daemon);
+	journal(LOG_INFO, "serving clients, %zu runtimes in the registry", relay->registry.count);
 	r = daemon_run(daemon);
 	return r == -ETIMEDOUT ? 0 : r;
 }

@@ -74,7 +74,5 @@ int confine(const char *directory)
 		.path_count = 1,
 	};
 	raise_descriptor_limit();
-	/* The journal's socket is made by the first line; later none could be made. */
-	journal(LOG_INFO, "starting, version %s", SIGHTLINE_VERSION);
 	return daemon_confine(&sandbox);
 }

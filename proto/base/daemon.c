@@ -67,6 +67,8 @@ int daemon_init(struct daemon *daemon, const char *program)
 	*daemon = (struct daemon){.stop_deadline_ms = STOP_DEADLINE_MS};
 	daemon->notify.fd = -1;
 	journal_open(program);
+	/* The journal's socket is made by the first line; in a sandbox none could be made. */
+	journal(LOG_INFO, "starting, version %s", SIGHTLINE_VERSION);
 	int r = inherited_fds_take(&daemon->inherited);
 	if (r < 0)
 		return r;

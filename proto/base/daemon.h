@@ -33,7 +33,7 @@ struct daemon {
 };
 
 /*
- * Opens the journal, takes inherited descriptors and the notify socket, shuts off io_uring
+ * Opens the journal with a first line, takes inherited descriptors and the notify socket, shuts off io_uring
  * (sandbox.h), makes the loop and its signal handlers. Set the callbacks before daemon_run(). 0 or
  * -errno.
  */
