@@ -1,5 +1,7 @@
 #include "eventlogd/log/scan.h"
 
+#include <string.h>
+
 #include "eventlogd/log/segment_format.h"
 #include "proto/base/bytes.h"
 
@@ -26,12 +28,26 @@ static bool record_is_here(
 	return true;
 }
 
+/* A record begins with its length, which is not 0: no word of zeros is one's first. */
+static uint64_t skip_zeros(const struct scan *scan, uint64_t offset)
+{
+	uint64_t words[8];
+	while (scan->end - offset >= sizeof(words)) {
+		memcpy(words, scan->bytes + offset, sizeof(words));
+		if ((words[0] | words[1] | words[2] | words[3] | words[4] | words[5] | words[6] |
+			    words[7]) != 0)
+			break;
+		offset += sizeof(words);
+	}
+	return offset;
+}
+
 enum scan_result scan_next(struct scan *scan, struct scan_item *out)
 {
 	uint64_t start = scan->offset, offset = start, skip;
 	while (offset < scan->end && scan->end - offset >= RECORD_HEADER_BYTES) {
 		if (!record_is_here(scan, offset, out, &skip)) {
-			offset += skip;
+			offset = skip_zeros(scan, offset + skip);
 			continue;
 		}
 		scan->offset = offset;
