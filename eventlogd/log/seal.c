@@ -10,6 +10,9 @@
 #include "proto/base/bytes.h"
 #include "proto/base/crc32c.h"
 
+/* The log waits for the hole, some milliseconds on ext4: less than this part is not worth it. */
+#define HOLE_SHARE_OF_SEGMENT 64u
+
 int seal_prepare(struct seal *seal, const struct segment *segment, struct worker_table *table,
 	uint32_t flags, const uint8_t log_id[LOG_ID_BYTES])
 {
@@ -66,7 +69,7 @@ static void give_back_unused(const struct seal *seal, const struct file_ops *ops
 	uint64_t from = align_up(seal->trailer.data_end, 4096);
 	uint64_t to = (seal->file_bytes - seal->bytes.len) & ~UINT64_C(4095);
 	/* A file system that can't do it keeps the blocks; nothing else depends on it. */
-	if (to > from)
+	if (to > from && to - from >= seal->file_bytes / HOLE_SHARE_OF_SEGMENT)
 		(void)ops->fallocate(ops->owner, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			from, to - from);
 }

@@ -3,7 +3,7 @@
  *
  * It is allocated and synced whole, so that a full disk shows before the space is needed. In
  * `durable` mode it is then overwritten with zeros: a sync of bytes that were written before has no
- * extents to convert, and no journal of the file system to wait for. Nothing depends on the zeros,
+ * extents to convert, and nothing of the file system's own to write. Nothing depends on the zeros,
  * so they come piece by piece, no faster than small syncs fill the active segment: publishers wait
  * for little of it, and a segment that large batches fill gets none, where they would not pay.
  *
