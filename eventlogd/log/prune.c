@@ -125,7 +125,9 @@ static int prune_oldest(struct event_log *log, uint64_t wall_ns)
 	_cleanup_buf_ struct buf note;
 	buf_init(&note, RECORD_BYTES_MAX);
 	uint64_t next_base = view->segments[position + 1]->base;
-	int r = log_collect_losses(log, segment, NULL, &note, next_base, next_base - 1);
+	/* Where no sequence belongs to it, nothing goes with it; what is before it may stay. */
+	uint64_t through = segment->base < next_base ? next_base - 1 : 0;
+	int r = log_collect_losses(log, segment, NULL, &note, next_base, through);
 	struct record unwritten = {.payload = note.data, .payload_len = note.len};
 	if (r == 0 && log->active != NULL)
 		r = log_note_losses(log, &note, wall_ns);

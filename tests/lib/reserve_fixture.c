@@ -58,21 +58,25 @@ uint64_t reserve_append_quiet(struct log_fixture *f, bool is_keyframe)
 	return f->staged.first_seq;
 }
 
+/* Whether the sync thread has something in hand that it will wake the loop for. */
+static bool is_at_work(struct log_fixture *f)
+{
+	const struct compacting *compacting = &f->log->compacting;
+	return compacting->state == COMPACT_RUNS || compacting->state == COMPACT_REPLACES ||
+	       syncer_has_removals(&f->log->syncer);
+}
+
 void reserve_let_retention_work(struct log_fixture *f)
 {
 	const struct compacting *compacting = &f->log->compacting;
 	log_fixture_tick(f, 2 * NS_PER_S);
-	if (f->log->is_read_only || f->log->has_no_space)
-		return;
-	while (compacting->state != COMPACT_NONE || compacting->goes_on ||
-		syncer_has_removals(&f->log->syncer)) {
-		if (compacting->state == COMPACT_RUNS || compacting->state == COMPACT_REPLACES)
+	while (!f->log->is_read_only && !f->log->has_no_space &&
+		(compacting->state != COMPACT_NONE || compacting->goes_on || is_at_work(f))) {
+		if (is_at_work(f))
 			log_fixture_wait(f);
 		else
 			log_fixture_tick(f, 2 * NS_PER_S);
 		(void)event_log_commit(f->log, f->wall_ns);
-		if (f->log->is_read_only || f->log->has_no_space)
-			return;
 	}
 }
 

@@ -443,6 +443,33 @@ static void starts_without_a_record_are_no_gap_behind_a_compacted_segment(void *
 	assert_int_equal(reserve_damage_found(f), 0);
 }
 
+/* What stands before it stays readable for all workers too. */
+static void a_segment_without_a_record_takes_nothing_away(void **state)
+{
+	struct log_fixture *f = &((struct reserve_fixture *)*state)->log;
+	f->config.retention.bytes = 0;
+	f->config.retention.age_ns = 3600 * NS_PER_S;
+	log_fixture_open(f);
+	assert_int_equal(reserve_append(f, "noisy", NOISY_UID, false, 50), EVENT_LOG_OK);
+	uint64_t keyframe = reserve_append_quiet(f, true);
+	reserve_restart(f, false);
+	struct log_forgotten forgotten;
+	assert_true(event_log_forget(f->log, "noisy", 5, &forgotten));
+	log_fixture_tick(f, NS_PER_S); /* its note is all that the segment holds */
+	reserve_restart(f, false);
+	assert_int_equal(log_fixture_segments(f), 3);
+	log_fixture_tick(f, 2 * f->config.retention.age_ns);
+	reserve_make_noise(f, 2);
+	struct event_log_status status;
+	event_log_status(f->log, &status);
+	assert_int_equal(status.reserve_segments, 1);
+	assert_int_equal(status.pruned_segments, 1);
+	assert_int_equal(event_log_view(f->log)->table.highest_pruned, keyframe - 1);
+	char text[RESERVE_TEXT_BYTES];
+	log_fixture_read_all(event_log_view(f->log), NULL, text, sizeof(text));
+	assert_int_equal(strtoull(text, NULL, 10), keyframe);
+}
+
 #define RESERVE_TEST(name) cmocka_unit_test_setup_teardown(name, reserve_setup, reserve_teardown)
 
 int main(void)
@@ -455,6 +482,7 @@ int main(void)
 		RESERVE_TEST(readers_inside_go_on_or_are_told),
 		RESERVE_TEST(a_reader_is_told_of_what_the_reserve_gives_up),
 		RESERVE_TEST(starts_without_a_record_are_no_gap_behind_a_compacted_segment),
+		RESERVE_TEST(a_segment_without_a_record_takes_nothing_away),
 		RESERVE_TEST(a_set_of_workers_is_read_through_compacted_segments),
 		RESERVE_TEST(damage_in_a_compacted_segment_is_told),
 		RESERVE_TEST(damage_before_compaction_is_told_after_it),
