@@ -61,7 +61,6 @@ struct published {
 struct promise {
 	size_t calls;                   /* when it was given */
 	uint64_t durable;               /* up to here everything is there after a power loss */
-	uint64_t oldest;                /* and from here on */
 	uint64_t visible;               /* readers have seen up to here */
 	uint64_t pruned[WORKERS];       /* up to here its records may be gone */
 	uint64_t producer_seq[WORKERS]; /* staged: no more than this was published */
@@ -157,9 +156,7 @@ static void end_without_a_trace(struct disk_model *disk, struct event_log *log)
 static void promise(struct chain *chain)
 {
 	struct event_log_status status;
-	struct log_ends ends;
 	event_log_status(chain->log, &status);
-	log_view_ends(event_log_view(chain->log), &ends);
 	if (chain->promise_count == chain->promises_allocated) {
 		chain->promises_allocated = chain->promises_allocated * 2 + 64;
 		chain->promises = realloc(
@@ -169,7 +166,7 @@ static void promise(struct chain *chain)
 	}
 	struct promise *next = &chain->promises[chain->promise_count++];
 	chain->compacted += status.reserve_segments != 0;
-	*next = (struct promise){.durable = status.durable_seq, .oldest = ends.oldest_seq};
+	*next = (struct promise){.durable = status.durable_seq};
 	for (size_t i = 0; i < WORKERS; i++) {
 		char worker[3] = {'w', (char)('0' + i), '\0'};
 		(void)event_log_producer_seq(
@@ -459,15 +456,21 @@ static struct event_log *open_image(struct chain *chain, struct disk_model *imag
 	return log;
 }
 
-/* What was durable and is not there has been pruned; of one worker, or of all with its number
- * WORKERS. */
-static void check_nothing_lost(struct chain *chain, const struct log_dump *dump, size_t worker,
-	const struct promise *before, const struct promise *after)
+/* Up to here records of one worker may be gone; of any of them with its number WORKERS. */
+static uint64_t pruned_of(const struct promise *promise, size_t worker)
 {
 	uint64_t pruned = 0;
 	for (size_t i = 0; i < WORKERS; i++)
-		if ((worker == WORKERS || i == worker) && after->pruned[i] > pruned)
-			pruned = after->pruned[i];
+		if ((worker == WORKERS || i == worker) && promise->pruned[i] > pruned)
+			pruned = promise->pruned[i];
+	return pruned;
+}
+
+/* What was durable and is not there has been pruned. */
+static void check_nothing_lost(struct chain *chain, const struct log_dump *dump, size_t worker,
+	const struct promise *before, const struct promise *after)
+{
+	uint64_t pruned = pruned_of(after, worker);
 	for (uint64_t sequence = pruned + 1;
 		sequence <= before->durable && sequence < SEQUENCES_MAX; sequence++) {
 		const struct published *published = &chain->published[sequence];
@@ -510,7 +513,7 @@ static void check_records(struct chain *chain, const struct log_dump *dump,
 			(unsigned long long)dump->gaps[0].last);
 	check_nothing_lost(chain, dump, WORKERS, before, after);
 	/* What was durable may have been pruned since, to the last record. */
-	if (newest < before->durable && before->durable >= after->oldest)
+	if (newest < before->durable && before->durable > pruned_of(after, WORKERS))
 		fail(chain, "%llu was durable, the log ends at %llu",
 			(unsigned long long)before->durable, (unsigned long long)newest);
 	for (size_t i = 0; i < dump->count; i++) {
@@ -661,7 +664,6 @@ static void go_on_from(struct chain *chain, size_t calls)
 {
 	struct disk_model *next = disk_model_crash(chain->disk, calls, &chain->random);
 	struct promise inherited = *promise_at(chain, calls, false);
-	inherited.oldest = promise_at(chain, calls, true)->oldest;
 	inherited.calls = 0;
 	disk_model_free(chain->disk);
 	chain->disk = next;
@@ -691,7 +693,6 @@ static void run_chain(struct chain *chain)
 	chain->promises = calloc(chain->promises_allocated, sizeof(*chain->promises));
 	if (chain->published == NULL || chain->promises == NULL)
 		abort();
-	chain->promises[0].oldest = 1;
 	chain->promise_count = 1;
 	chain->disk = disk_model_new();
 	chain->wall_ns = UINT64_C(1700000000) * NS_PER_S;
