@@ -492,13 +492,13 @@ void recovery_free(struct recovery *recovery)
 
 /* The page cache may hold what the disk does not: what is not known to be durable goes there now.
  */
-static int rewrite_tail(const struct segment *segment, int fd, uint64_t from)
+static int rewrite(const struct segment *segment, int fd, uint64_t from, uint64_t to)
 {
 	enum { CHUNK_BYTES = 256 * 1024 };
 	uint8_t *chunk = malloc(CHUNK_BYTES);
 	int r = chunk == NULL ? -ENOMEM : 0;
-	for (uint64_t at = from; r == 0 && at < segment->data_end;) {
-		uint64_t left = segment->data_end - at;
+	for (uint64_t at = from; r == 0 && at < to;) {
+		uint64_t left = to - at;
 		size_t len = left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES;
 		r = file_read(segment->ops, fd, chunk, len, at);
 		if (r == 0)
@@ -509,24 +509,12 @@ static int rewrite_tail(const struct segment *segment, int fd, uint64_t from)
 	return r;
 }
 
-int recovery_settle(struct log_view *view, const struct recovery *recovery)
+static int seal_recovered(struct log_view *view, struct segment *segment, int fd)
 {
-	struct segment *segment = catalog_newest(view);
-	if (segment == NULL || segment->is_sealed || segment->data_end == SEGMENT_HEADER_BYTES)
-		return 0;
-	const struct file_ops *ops = view->ops;
-	int fd = ops->open_at(
-		ops->owner, view->directory_fd, segment->name, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
-	if (fd < 0)
-		return fd;
-	int r = rewrite_tail(segment, fd, recovery->rewrite_from);
-	if (r == 0)
-		r = ops->fdatasync(ops->owner, fd);
 	struct seal seal = {0};
-	if (r == 0)
-		r = seal_prepare(&seal, segment, &view->table, TRAILER_RECOVERED, view->log_id);
+	int r = seal_prepare(&seal, segment, &view->table, TRAILER_RECOVERED, view->log_id);
 	if (r == 0) {
-		r = seal_write(&seal, ops, fd);
+		r = seal_write(&seal, view->ops, fd);
 		if (r == SEAL_WRITTEN)
 			segment_seal(segment, &seal.trailer, seal.allocated_bytes);
 		/* Without room for it the segment is scanned again at the next start. */
@@ -534,6 +522,28 @@ int recovery_settle(struct log_view *view, const struct recovery *recovery)
 			r = 0;
 	}
 	seal_free(&seal);
+	return r;
+}
+
+int recovery_settle(struct log_view *view, const struct recovery *recovery)
+{
+	struct segment *segment = catalog_newest(view);
+	if (segment == NULL || (!segment->is_sealed && segment->data_end == SEGMENT_HEADER_BYTES))
+		return 0;
+	const struct file_ops *ops = view->ops;
+	int fd = ops->open_at(
+		ops->owner, view->directory_fd, segment->name, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd < 0)
+		return fd;
+	/* Of a sealed one the trailer: its sync may have been what the last run ended in. */
+	int r = segment->is_sealed
+			? rewrite(segment, fd, segment->file_bytes - SEGMENT_TRAILER_BYTES,
+				  segment->file_bytes)
+			: rewrite(segment, fd, recovery->rewrite_from, segment->data_end);
+	if (r == 0)
+		r = ops->fdatasync(ops->owner, fd);
+	if (r == 0 && !segment->is_sealed)
+		r = seal_recovered(view, segment, fd);
 	ops->close(ops->owner, fd);
-	return r == -ENOSPC ? 0 : r;
+	return r == -ENOSPC || r == -EDQUOT ? 0 : r;
 }

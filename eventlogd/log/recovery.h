@@ -48,7 +48,7 @@ _must_check_ int recovery_read(
 void recovery_free(struct recovery *recovery);
 
 /*
- * Makes the newest, unsealed segment safe: writes again what is above D and syncs it, then seals it
- * if there is room and gives its unused blocks back. Nothing to do when it is sealed. 0 or -errno.
+ * Makes the newest segment safe: writes again what is above D, or the trailer when it is sealed,
+ * and syncs it; then seals it if there is room and gives its unused blocks back. 0 or -errno.
  */
 _must_check_ int recovery_settle(struct log_view *view, const struct recovery *recovery);

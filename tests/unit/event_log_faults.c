@@ -310,6 +310,22 @@ static void a_roll_that_can_not_be_synced_poisons(void **state)
 	expect(&f->log, count);
 }
 
+/* kill -9 may come between a trailer and its sync, and the power may go after the next start. */
+static void a_seal_is_synced_before_it_is_relied_on(void **state)
+{
+	struct fault_fixture *f = *state;
+	uint64_t count = 0;
+	log_fixture_open(&f->log);
+	assert_int_equal(fill(&f->log, 1, &count), EVENT_LOG_OK);
+	assert_int_equal(log_fixture_close(&f->log), 0);
+	fault_ops_set(&f->faults, FAULT_FDATASYNC, -EIO, 0, true);
+	assert_int_equal(log_fixture_try_open(&f->log), -EIO);
+	fault_ops_clear(&f->faults);
+	log_fixture_open(&f->log);
+	assert_int_equal(f->log.findings[FINDING_UNCLEAN_STOP], 0);
+	expect(&f->log, count);
+}
+
 static void a_segment_removed_while_a_view_opens_is_no_error(void **state)
 {
 	struct fault_fixture *f = *state;
@@ -490,6 +506,7 @@ int main(void)
 		FAULT_TEST(repetitions_during_a_sync_are_acknowledged_with_it),
 		FAULT_TEST(a_failed_sync_poisons_the_log_for_good),
 		FAULT_TEST(a_roll_that_can_not_be_synced_poisons),
+		FAULT_TEST(a_seal_is_synced_before_it_is_relied_on),
 		FAULT_TEST(a_segment_removed_while_a_view_opens_is_no_error),
 		FAULT_TEST(a_segment_removed_while_it_is_verified_is_no_damage),
 		FAULT_TEST(recovery_removes_nothing_before_the_note_is_synced),
