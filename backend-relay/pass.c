@@ -136,6 +136,7 @@ int pass_open(struct pass **out, struct projector *projector, const char *role,
 	(void)valid;
 	pass->hold = (struct backoff){.base_ms = HOLD_BASE_MS, .cap_ms = HOLD_CAP_MS};
 	ring_init(&pass->items, sizeof(struct pass_item), SIZE_MAX, SIZE_MAX, release_item);
+	ring_number_from(&pass->items, projector_first_ticket(projector));
 	projector_add_pass(projector, pass);
 	*out = pass;
 	return 0;
@@ -357,8 +358,7 @@ static uint32_t measure_batch(
 	return count;
 }
 
-int pass_write_project(
-	struct pass *pass, struct buf *out, uint32_t max_events, uint64_t *first_ticket)
+int pass_write_project(struct pass *pass, struct buf *out, uint32_t max_events)
 {
 	uint64_t first = next_to_send(pass), end;
 	uint32_t count = measure_batch(pass, first, max_events, &end);
@@ -381,7 +381,6 @@ int pass_write_project(
 	if (r < 0)
 		return r;
 	pass->sent = end;
-	*first_ticket = first;
 	return (int)count;
 }
 

@@ -17,6 +17,7 @@ enum {
 	BACKOFF_CAP_MS = 2000,
 	TICK_MS = 50,
 	KEEP_BUFFER_BYTES = 512 * 1024,
+	TICKET_SERIES_SHIFT = 32,
 };
 
 /* One connection. It lives until its channel has closed; the projector goes on with another. */
@@ -40,7 +41,7 @@ struct projector {
 	struct buf out;
 	struct backoff backoff;
 	uv_timer_t timer;
-	uint64_t next_attempt_ns, last_answer_ns, next_id;
+	uint64_t next_attempt_ns, last_answer_ns, next_id, next_series;
 	bool has_failed; /* since it was up */
 	struct wakeup pump;
 	struct pass_list passes;
@@ -376,9 +377,8 @@ static bool send_authorize(struct projector *projector, struct authorization *au
 
 static bool send_project(struct projector *projector, struct pass *pass, uint32_t max_events)
 {
-	uint64_t first_ticket = 0;
 	buf_reset(&projector->out, KEEP_BUFFER_BYTES);
-	int count = pass_write_project(pass, &projector->out, max_events, &first_ticket);
+	int count = pass_write_project(pass, &projector->out, max_events);
 	if (count < 0) {
 		projector_fail(projector, strerror(-count));
 		return false;
@@ -388,7 +388,6 @@ static bool send_project(struct projector *projector, struct pass *pass, uint32_
 	const struct request request = {.kind = REQUEST_PROJECT,
 		.pass = pass,
 		.id = pass->pass_id,
-		.first_ticket = first_ticket,
 		.count = (uint32_t)count,
 		.alone = TAILQ_EMPTY(&projector->requests)};
 	return send_request(projector, &request, &projector->out);
@@ -508,7 +507,7 @@ int projector_open(struct projector **out, const struct projector_config *config
 		return r;
 	}
 	projector->config = *config;
-	projector->next_id = 1;
+	projector->next_id = projector->next_series = 1;
 	projector->backoff = (struct backoff){.base_ms = BACKOFF_BASE_MS, .cap_ms = BACKOFF_CAP_MS};
 	projector->log_limit = (struct journal_limit){.interval_ns = 10 * NS_PER_S, .burst = 5};
 	TAILQ_INIT(&projector->passes);
@@ -573,6 +572,11 @@ void projector_remove_pass(struct projector *projector, struct pass *pass)
 	}
 	if (projector->state == PROJECTOR_UP && pass->is_known)
 		send_close_pass(projector, pass->pass_id);
+}
+
+uint64_t projector_first_ticket(struct projector *projector)
+{
+	return projector->next_series++ << TICKET_SERIES_SHIFT;
 }
 
 struct projector_counters *projector_count(struct projector *projector)

@@ -77,8 +77,7 @@ struct request {
 	enum request_kind kind;
 	struct pass *pass; /* NULL once the pass was closed */
 	struct authorization *authorization;
-	uint64_t id; /* pass_id or request_id */
-	uint64_t first_ticket;
+	uint64_t id;    /* pass_id or request_id */
 	uint32_t count; /* events */
 	bool alone;     /* nothing else was under way */
 	uint64_t sent_ns;
@@ -93,6 +92,8 @@ bool projector_read_verdict(const msgpack_object *field, bool *allow);
 void projector_add_pass(struct projector *projector, struct pass *pass);
 void projector_remove_pass(struct projector *projector, struct pass *pass);
 void projector_pump_soon(struct projector *projector);
+/* Where a pass begins to count: tickets of one pass fit no other, whatever its answers are. */
+uint64_t projector_first_ticket(struct projector *projector);
 struct projector_counters *projector_count(struct projector *projector);
 const struct projector_config *projector_config(const struct projector *projector);
 struct blame *projector_blame(struct projector *projector);
@@ -116,8 +117,7 @@ bool pass_is_suspect(const struct pass *pass, uint64_t now_ns);
 /*
  * Appends a PROJECT of at most max_events events. The number of events, or -errno.
  */
-int pass_write_project(
-	struct pass *pass, struct buf *out, uint32_t max_events, uint64_t *first_ticket);
+int pass_write_project(struct pass *pass, struct buf *out, uint32_t max_events);
 
 /* Answers. False when they don't fit what was asked: the connection is then useless. */
 bool pass_on_projection_opened(struct pass *pass, const struct message *message);

@@ -17,6 +17,12 @@ void ring_init(struct ring *ring, size_t element_bytes, size_t max_elements, siz
 		.release = release};
 }
 
+void ring_number_from(struct ring *ring, uint64_t index)
+{
+	assert(ring->first == ring->end);
+	ring->first = ring->end = index;
+}
+
 static struct ring_slot *slot_at(const struct ring *ring, uint64_t index)
 {
 	/* The capacity is a power of two. */

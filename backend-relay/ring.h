@@ -39,6 +39,9 @@ struct ring {
 void ring_init(struct ring *ring, size_t element_bytes, size_t max_elements, size_t max_bytes,
 	void (*release)(void *element));
 
+/* While nothing has been pushed: the first element gets this index. */
+void ring_number_from(struct ring *ring, uint64_t index);
+
 /* Empties it. From now on it covers everything after `floor`. Indices go on. */
 void ring_restart(struct ring *ring, const struct cursor *floor);
 void ring_free(struct ring *ring);

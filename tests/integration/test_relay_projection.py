@@ -298,3 +298,28 @@ def test_a_feed_that_begins_in_an_outage_tells_of_the_next_one(stage):
             told(client)
             stage.runtime.append("w", event("text_delta", n=n))
             client.events(1)
+
+
+def test_answers_that_change_places_between_two_views_fit_neither(stage):
+    stage.fill("w", 5)
+    with stage.relay.observe("w") as client, stage.relay.observe("w", "viewer") as viewer:
+        client.until_caught_up()
+        viewer.until_caught_up()
+        kept = []
+
+        def tamper(message):
+            if message[0] != 35:
+                return [message]
+            kept.append(message)
+            if len(kept) < 2:
+                return []
+            stage.projection.tamper = None
+            kept[0][2], kept[1][2] = kept[1][2], kept[0][2]
+            return kept
+        stage.projection.tamper = tamper
+        payload = event("tool_result", output="not for a viewer")
+        stage.runtime.append("w", payload)
+        told(client)
+        assert client.events(1)[0].payload_bytes == payload
+        assert viewer.events(1)[0].payload["data"]["output"] == "[redacted]"
+        assert "not for a viewer" not in "".join(viewer.raw)
