@@ -106,7 +106,7 @@ static int show_all(struct event_view *view, struct reader *reader)
 /* 0, or an exit code told already. */
 static int choose_start(const struct options *options, struct reader_start *start)
 {
-	*start = (struct reader_start){.from = READER_FROM_OLDEST};
+	*start = (struct reader_start){.from = READER_FROM_RETAINED};
 	if (options->after_cursor != NULL) {
 		start->from = READER_FROM_CURSOR;
 		if (options->from != NULL) {

@@ -64,6 +64,9 @@ static const struct worker *row_of(const struct reader *reader, const struct sel
 static bool lost_since(struct reader *reader, uint64_t sequence)
 {
 	const struct worker_table *table = &reader->view->table;
+	/* A reader of what is retained was opened with all of it accounted for. */
+	if (sequence <= reader->pruned_through)
+		sequence = reader->pruned_through + 1;
 	if (reader->workers == NULL)
 		return table->highest_pruned >= sequence;
 	struct selected *selected, *next;
@@ -102,6 +105,15 @@ static uint64_t oldest_whole(const struct reader *reader)
 	}
 	uint64_t oldest_here = oldest_of_log(reader->view);
 	return oldest > oldest_here ? oldest : oldest_here;
+}
+
+/* Of one worker, everything behind what was pruned; otherwise judged record by record. */
+static uint64_t oldest_retained(struct reader *reader)
+{
+	if (reader->worker_count == 1)
+		return oldest_whole(reader);
+	reader->pruned_through = reader->view->table.highest_pruned;
+	return oldest_of_log(reader->view);
 }
 
 /* A worker that the log does not know: was it forgotten after this, or never there? */
@@ -176,6 +188,11 @@ static int place(struct reader *reader, const struct reader_start *start, bool a
 	case READER_FROM_NEWEST:
 		reader->next_seq = reader->view->visible_seq + 1;
 		break;
+	case READER_FROM_RETAINED:
+		reader->next_seq = oldest_retained(reader);
+		if (reader->next_seq <= start->sequence)
+			reader->next_seq = start->sequence + 1;
+		break;
 	}
 	(void)lost_since(reader, reader->next_seq); /* remembers which workers are known */
 	return READER_OPENED;
@@ -189,7 +206,8 @@ int reader_open(struct reader **out, struct log_view *view,
 								       : selection->worker_count;
 	bool selects_none = selection != NULL && selection->workers != NULL && count == 0;
 	if (count > READER_WORKERS_MAX || selects_none ||
-		(start->from == READER_FROM_KEYFRAME && count != 1))
+		(start->from == READER_FROM_KEYFRAME && count != 1) ||
+		(start->from == READER_FROM_RETAINED && view->is_live))
 		return -EINVAL;
 	struct reader *reader = calloc(1, sizeof(*reader));
 	if (reader == NULL)

@@ -25,13 +25,21 @@ enum reader_from {
 	READER_FROM_CURSOR,   /* after this cursor */
 	READER_FROM_KEYFRAME, /* one worker: its newest keyframe, or its oldest record without one
 			       */
+	/* From where nothing that is selected is missing. */
 	READER_FROM_OLDEST,
 	READER_FROM_NEWEST, /* only what becomes visible from now on */
+	/*
+	 * Everything of the selected workers that is retained behind `sequence`: also what the
+	 * keyframe reserve keeps of quiet ones, among which others' events are missing; that is not
+	 * told. Of a view from log_view_open() only, and until that is refreshed.
+	 */
+	READER_FROM_RETAINED,
 };
 
 struct reader_start {
 	enum reader_from from;
 	struct cursor cursor; /* READER_FROM_CURSOR */
+	uint64_t sequence;    /* READER_FROM_RETAINED; 0: all */
 };
 
 /* Copied by reader_open(). */
@@ -57,11 +65,11 @@ struct reader_opened {
 };
 
 /*
- * An enum reader_open_result, -EINVAL (KEYFRAME without exactly one worker; too many workers) or
- * -ENOMEM. `*out` is set with READER_OPENED only; `*opened` always (may be NULL).
- * A worker that is not known: READER_CURSOR_EXPIRED when the cursor is older than what was
- * forgotten, else READER_WORKER_NOT_FOUND. OLDEST and NEWEST also accept workers that are not known
- * yet when `allow_unknown`: they are read as soon as they appear.
+ * An enum reader_open_result, -EINVAL (KEYFRAME without exactly one worker; too many workers;
+ * RETAINED of a live log) or -ENOMEM. `*out` is set with READER_OPENED only; `*opened` always (may
+ * be NULL). A worker that is not known: READER_CURSOR_EXPIRED when the cursor is older than what
+ * was forgotten, else READER_WORKER_NOT_FOUND. OLDEST and NEWEST also accept workers that are not
+ * known yet when `allow_unknown`: they are read as soon as they appear.
  */
 _must_check_ int reader_open(struct reader **out, struct log_view *view,
 	const struct reader_selection *selection, const struct reader_start *start,

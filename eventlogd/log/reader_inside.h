@@ -36,6 +36,8 @@ struct reader {
 	 */
 	uint64_t seen_losses;
 	bool is_overrun;
+	/* READER_FROM_RETAINED: up to here a worker's pruned records may stand among others. */
+	uint64_t pruned_through;
 };
 
 /* The last sequence that can come from this segment now. */

@@ -5,8 +5,18 @@
 #include "eventlogd/log/reader_inside.h"
 #include "eventlogd/log/scan.h"
 
+/* Whether this record, wherever it still lies, is one that its worker's row accounts for. */
+static bool is_retained(const struct reader *reader, const struct record *record)
+{
+	const struct worker *row = worker_table_find(
+		&reader->view->table, record->worker, record->worker_len);
+	return row != NULL && record->sequence > row->highest_pruned;
+}
+
 static bool is_selected(const struct reader *reader, const struct record *record)
 {
+	if (record->sequence <= reader->pruned_through && !is_retained(reader, record))
+		return false;
 	if (reader->workers == NULL)
 		return true;
 	struct selected *selected = NULL;
@@ -29,6 +39,7 @@ struct walk {
 	uint64_t next_seq, last_seq, budget;
 	size_t max_bytes;
 	enum walk_end end;
+	bool is_filtered;  /* what is given is gathered; else it is one run of bytes in the map */
 	bool skips_pruned; /* a compacted segment: a missing sequence alone is no gap */
 	bool saw_damage;   /* since the last record */
 	uint64_t gap_last, damaged_at;
@@ -49,7 +60,7 @@ static void walk_back(struct walk *walk, uint64_t offset, uint64_t sequence)
 static bool walk_add(struct walk *walk, const struct scan_item *item)
 {
 	const uint8_t *bytes = walk->scan.bytes + item->offset;
-	if (walk->reader->workers == NULL) {
+	if (!walk->is_filtered) {
 		if (walk->count == 0)
 			walk->start = bytes;
 		walk->len += item->bytes;
@@ -93,7 +104,6 @@ static int walk_segment(void *argument)
 {
 	struct walk *walk = argument;
 	struct scan_item item;
-	bool is_filtered = walk->reader->workers != NULL;
 	for (uint64_t from = walk->scan.offset; walk->scan.offset - from < walk->budget;) {
 		uint64_t at = walk->scan.offset;
 		enum scan_result r = scan_next(&walk->scan, &item);
@@ -109,8 +119,7 @@ static int walk_segment(void *argument)
 				walk->damaged_at = item.offset;
 				walk->saw_damage = true;
 			}
-			/* An unfiltered piece is one run of bytes in the map. */
-			if (walk->count != 0 && !is_filtered) {
+			if (walk->count != 0 && !walk->is_filtered) {
 				walk_back(walk, at, walk->next_seq);
 				walk->end = WALK_PIECE;
 				return 0;
@@ -205,13 +214,15 @@ int reader_next_by_walking(struct reader *reader, size_t max_bytes, struct reade
 		struct walk walk = {.reader = reader,
 			.gather = &view->gather,
 			.budget = budget,
-			.max_bytes = max_bytes};
+			.max_bytes = max_bytes,
+			.is_filtered = reader->workers != NULL ||
+				       reader->next_seq <= reader->pruned_through};
 		int r = walk_once(reader, position, &walk);
 		if (r != 0)
 			return r;
 		if (walk.count != 0) {
 			*out = (struct reader_piece){
-				.bytes = reader->workers == NULL ? walk.start : view->gather.data,
+				.bytes = walk.is_filtered ? view->gather.data : walk.start,
 				.len = walk.len,
 				.count = walk.count,
 				.first = walk.first,

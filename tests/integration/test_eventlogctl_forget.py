@@ -33,6 +33,13 @@ def publish_noise(server, rounds):
             p.acked("noisy", [event("note", 1000)] * 50)
 
 
+def cat(server, *arguments):
+    """(worker, sequence) of each event that is shown."""
+    done = server.ctl("cat", "--json", server.log_dir, *arguments)
+    assert done.returncode == 0, done.stderr
+    return [(x["worker_id"], x["sequence"]) for x in map(json.loads, done.stdout.splitlines())]
+
+
 @pytest.fixture(name="server")
 def fixture_server(bin_dir):
     with Eventlogd(bin_dir, CONFIG) as running:
@@ -49,6 +56,12 @@ def test_a_quiet_worker_is_kept_until_it_is_forgotten(server):
     with server.reader() as reader:
         assert reader.subscribe(["keyframe"], ["quiet"], follow=False)[0] == 1
         assert [x.sequence for x in reader.until_caught_up(verify=True)] == [1, 2]
+    for workers in ([], ["-w", "quiet", "-w", "noisy"]):
+        shown = cat(server, *workers)
+        assert shown[:2] == [("quiet", 1), ("quiet", 2)]
+        assert {x[0] for x in shown[2:]} == {"noisy"} and shown == sorted(shown, key=lambda x: x[1])
+        assert shown[2:] == cat(server, "-w", "noisy")
+    assert cat(server, "-w", "quiet") == shown[:2]
 
     done = server.ctl("forget", "quiet", text=True)
     assert done.returncode == 0, done.stderr

@@ -359,6 +359,8 @@ static void open_reader(struct model *m)
 	case READER_FROM_NEWEST:
 		slot->next_seq = m->count + 1;
 		break;
+	case READER_FROM_RETAINED: /* not of a live log */
+		break;
 	}
 	const char *id = slot->worker < 0 ? NULL : worker_ids[slot->worker];
 	size_t len = id == NULL ? 0 : strlen(id);
