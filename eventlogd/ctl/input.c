@@ -1,6 +1,8 @@
 #include "eventlogd/ctl/input.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,6 +64,26 @@ static void input_on_poll(uv_poll_t *handle, int status, int events)
 static void input_on_idle(uv_idle_t *handle)
 {
 	input_read(handle->data);
+}
+
+/*
+ * A pipe or terminal is opened anew, so that O_NONBLOCK does not reach those who share it; what
+ * can't be opened so, and a file with its position, is duplicated.
+ */
+static int open_stdin(void)
+{
+	struct stat st;
+	int fd = -1;
+	if (fstat(STDIN_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
+		fd = open("/proc/self/fd/0", O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	return fd >= 0 ? fd : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+}
+
+int input_open_path(const char *path)
+{
+	int fd = strcmp(path, "-") == 0 ? open_stdin()
+					: open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	return fd < 0 ? -errno : fd;
 }
 
 int input_open(struct input *input, uv_loop_t *loop, int fd, size_t max_line_bytes,

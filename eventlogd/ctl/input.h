@@ -38,6 +38,9 @@ struct input {
 	uv_idle_t idle;
 };
 
+/* Opens a file for reading, or standard input for "-". The descriptor or -errno. */
+_must_check_ int input_open_path(const char *path);
+
 _must_check_ int input_open(struct input *input, uv_loop_t *loop, int fd, size_t max_line_bytes,
 	const struct input_handler *handler, void *owner);
 void input_pause(struct input *input);

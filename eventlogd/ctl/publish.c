@@ -1,6 +1,5 @@
 /* eventlogctl publish: JSON lines become events. */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "eventlogd/ctl/input.h"
 #include "eventlogd/ctl/publish_stream.h"
 #include "eventlogd/ctl/verb.h"
 #include "proto/base/fd.h"
@@ -96,25 +96,13 @@ static bool worker_of_path(const char *path, struct id *out)
 	return id_set(out, name, len);
 }
 
-/*
- * A pipe or terminal is opened anew, so that O_NONBLOCK does not reach those who share it; what
- * can't be opened so, and a file with its position, is duplicated.
- */
-static int open_stdin(void)
-{
-	struct stat st;
-	int fd = -1;
-	if (fstat(STDIN_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
-		fd = open("/proc/self/fd/0", O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	return fd >= 0 ? fd : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-}
-
 /* Fills in a source for one file or for standard input. 0, or an exit code told already. */
 static int open_source(const struct options *options, const char *path, struct id *worker,
 	struct publish_source *source)
 {
 	bool is_stdin = strcmp(path, "-") == 0;
 	*source = (struct publish_source){.type = PUBLISH_PIPE,
+		.read_line = plain_line_read,
 		.name = is_stdin ? "standard input" : path,
 		.worker_id = options->worker,
 		.fd = -1};
@@ -126,9 +114,10 @@ static int open_source(const struct options *options, const char *path, struct i
 		}
 		source->worker_id = worker->text;
 	}
-	source->fd = is_stdin ? open_stdin() : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	struct stat st;
-	int r = source->fd < 0 || fstat(source->fd, &st) < 0 ? -errno : 0;
+	int r = source->fd = input_open_path(path);
+	if (r >= 0)
+		r = fstat(source->fd, &st) < 0 ? -errno : 0;
 	if (r == 0 && S_ISREG(st.st_mode)) {
 		source->type = is_stdin ? PUBLISH_PIPE : PUBLISH_FILE;
 		source->total_bytes = (uint64_t)st.st_size;
@@ -167,6 +156,7 @@ static int publish_listening(const struct options *options,
 	const struct publish_options *stream_options, struct publish_totals *totals)
 {
 	struct publish_source source = {.type = PUBLISH_LISTEN,
+		.read_line = plain_line_read,
 		.name = options->listen,
 		.fd = -1,
 		.worker_id = options->worker};
@@ -235,7 +225,7 @@ static int run(const struct verb *verb, int argc, char **argv)
 		fputs("eventlogctl publish: --listen takes no files\n", stderr);
 		return EXIT_USAGE;
 	}
-	struct publish_options stream_options = {
+	struct publish_options stream_options = {"eventlogctl publish",
 		verb_socket(options.socket, ENVIRONMENT_PUBLISH_SOCKET, DEFAULT_PUBLISH_SOCKET),
 		options.skip_invalid, options.no_progress};
 	struct publish_totals totals = {0};

@@ -1,60 +1,23 @@
-#include "eventlogd/ctl/publish_stream.h"
+#include "eventlogd/ctl/publish_stream_inside.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <uv.h>
 
-#include "eventlogd/ctl/connection.h"
-#include "eventlogd/ctl/feeder.h"
 #include "eventlogd/ctl/gist.h"
-#include "eventlogd/ctl/outbox.h"
-#include "eventlogd/ctl/progress.h"
 #include "proto/base/clock.h"
-#include "proto/json.h"
 
 enum { RETRY_MS = 500, TICK_MS = 100, SEND_AHEAD_BYTES = 4 * 1024 * 1024 };
 
-enum stream_state {
-	STREAM_CONNECTING,  /* until WELCOME */
-	STREAM_POSITIONING, /* until POSITION_REPLY */
-	STREAM_SENDING,
-	STREAM_WAITING, /* the log can't take more now; tried again by timer */
-	STREAM_ENDED,
-};
-
-struct stream {
-	const struct publish_options *options;
-	const struct publish_source *source;
-	struct publish_totals *totals;
-	enum stream_state state;
-	enum publish_result result;
-	bool is_feeding;      /* the feeder is open */
-	bool is_waiting_told; /* said why nothing goes on */
-	uint64_t position_request_id;
-	uint64_t skip_through; /* lines up to this one are in the log */
-	uint64_t max_event_bytes;
-	uv_loop_t loop;
-	uv_prepare_t turn;
-	uv_timer_t retry, tick;
-	uv_signal_t sigint, sigterm;
-	struct connection connection;
-	struct feeder feeder;
-	struct outbox outbox;
-	struct progress progress;
-	struct buf frames;
-};
-
-_printf_(2, 3) static void say(struct stream *stream, const char *format, ...)
+_printf_(2, 3) void stream_say(struct stream *stream, const char *format, ...)
 {
 	progress_clear(&stream->progress);
 	va_list args;
 	va_start(args, format);
-	fputs("eventlogctl publish: ", stderr);
+	fprintf(stderr, "%s: ", stream->options->who);
 	vfprintf(stderr, format, args);
 	fputc('\n', stderr);
 	va_end(args);
@@ -76,7 +39,7 @@ static void stream_end(struct stream *stream, enum publish_result result)
 		uv_close(handles[i], NULL);
 }
 
-_printf_(2, 3) static void stream_fail(struct stream *stream, const char *format, ...)
+_printf_(2, 3) void stream_fail(struct stream *stream, const char *format, ...)
 {
 	char text[512];
 	va_list args;
@@ -84,171 +47,106 @@ _printf_(2, 3) static void stream_fail(struct stream *stream, const char *format
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	if (stream->state != STREAM_ENDED)
-		say(stream, "%s", text);
+		stream_say(stream, "%s", text);
 	stream_end(stream, PUBLISH_FAILED);
 }
 
-/*
- * "FILE:LINE: code: reason", the form that editors jump to. Without --skip-invalid nothing behind a
- * refused line is published: nothing of that file, or of that connection; others go on.
- */
-static void refuse_line(struct stream *stream, uint64_t connection, uint64_t line, const char *code,
-	const char *reason)
+/* Acknowledged as `written`, then the machine lost power. */
+static void stream_on_lost_events(
+	struct stream *stream, const struct publish_worker *worker, uint64_t first, uint64_t last)
 {
-	char text[ERROR_TEXT_BYTES_MAX * 2];
-	stream->totals->refused++;
-	if (connection == 0) {
-		say(stream, "%s:%" PRIu64 ": %s: %s", stream->source->name, line, code, reason);
-		if (stream->options->skip_invalid)
-			return;
-		stream->result = PUBLISH_FAILED;
-		feeder_stop(&stream->feeder);
-		return;
-	}
-	say(stream, "%s: connection %" PRIu64 ", line %" PRIu64 ": %s: %s", stream->source->name,
-		connection, line, code, reason);
-	if (stream->options->skip_invalid)
-		return;
-	snprintf(text, sizeof(text), "line %" PRIu64 ": %s: %s\n", line, code, reason);
-	feeder_refuse(&stream->feeder, connection, text);
+	stream_say(stream, "%s: the log has lost events %" PRIu64 " to %" PRIu64, worker->id.text,
+		first, last);
+	if (stream->source->type == PUBLISH_FILE)
+		stream_end(stream, PUBLISH_RESTART);
+	else
+		stream_fail(stream, "they can't be read again: giving up");
 }
 
-static bool is_blank(const struct line *line)
+/* Every position that was asked for is known. */
+static void stream_go_on(struct stream *stream)
 {
-	for (size_t i = 0; i < line->len; i++) {
-		if (memchr(" \t\r", line->bytes[i], 3) == NULL)
-			return false;
-	}
-	return !line->too_long;
-}
-
-static bool line_is_event(
-	struct stream *stream, const struct line *line, uint64_t connection, uint64_t number)
-{
-	char reason[160];
-	if (line->too_long) {
-		snprintf(reason, sizeof(reason), "more than %" PRIu64 " bytes",
-			stream->max_event_bytes);
-		refuse_line(stream, connection, number, "event_too_large", reason);
-		return false;
-	}
-	struct json_event_info info;
-	int r = json_check_event(line->bytes, line->len, &info);
-	if (r == JSON_OK)
-		return true;
-	snprintf(
-		reason, sizeof(reason), "%s at byte %zu", info.error.reason, info.error.offset + 1);
-	refuse_line(stream, connection, number,
-		r == JSON_NOT_OBJECT ? "not_an_object" : "invalid_json", reason);
-	return false;
-}
-
-static void stream_on_line(
-	void *owner, const struct line *line, uint64_t connection, uint64_t number)
-{
-	struct stream *stream = owner;
-	if (stream->source->type != PUBLISH_LISTEN && number <= stream->skip_through) {
-		stream->totals->already_there++;
-		return;
-	}
-	const uint8_t *payload = line->bytes;
-	if (is_blank(line)) {
-		payload = NULL;
-	} else if (!line_is_event(stream, line, connection, number)) {
-		if (!stream->options->skip_invalid)
-			return;
-		payload = NULL;
-	}
-	if (outbox_add(&stream->outbox, payload, line->len, connection, number) < 0)
-		stream_fail(stream, "out of memory");
-}
-
-static void stream_on_feeder_error(void *owner, uint64_t connection, int error)
-{
-	struct stream *stream = owner;
-	if (connection != 0) {
-		say(stream, "%s: connection %" PRIu64 ": %s", stream->source->name, connection,
-			strerror(-error));
-		return;
-	}
-	say(stream, "%s: %s", stream->source->name, strerror(-error));
-	stream->result = PUBLISH_FAILED; /* what was read before is still published */
-}
-
-static int open_feeder(struct stream *stream)
-{
-	const struct publish_source *source = stream->source;
-	stream->feeder = (struct feeder){
-		.owner = stream, .on_line = stream_on_line, .on_error = stream_on_feeder_error};
-	stream->is_feeding = true;
-	size_t max_line_bytes = (size_t)stream->max_event_bytes;
-	if (source->type == PUBLISH_LISTEN)
-		return feeder_open_listener(
-			&stream->feeder, &stream->loop, source->name, max_line_bytes);
-	int fd = fcntl(source->fd, F_DUPFD_CLOEXEC, 3);
-	return fd < 0 ? -errno : feeder_open_fd(&stream->feeder, &stream->loop, fd, max_line_bytes);
-}
-
-static void stream_start_feeding(struct stream *stream, uint64_t position)
-{
-	outbox_reset(&stream->outbox, position + 1, (size_t)stream->max_event_bytes);
-	stream->skip_through = position;
-	if (position > 0 && stream->source->type != PUBLISH_LISTEN)
-		say(stream, "%s: the log has lines 1 to %" PRIu64 " of it: going on behind them",
-			stream->source->name, position);
-	int r = open_feeder(stream);
-	if (r < 0)
-		stream_fail(stream, "%s: %s", stream->source->name, strerror(-r));
-	else if (stream->source->type == PUBLISH_LISTEN)
-		say(stream, "listening on %s", stream->source->name);
+	stream->state = STREAM_SENDING;
+	if (stream->is_feeding)
+		outbox_rewind(&stream->outbox);
+	else
+		stream_start_feeding(stream);
 }
 
 static void stream_on_position(struct stream *stream, const struct message *message)
 {
 	uint64_t request_id, last = 0;
-	if (stream->state != STREAM_POSITIONING || !field_u64(&message->field[0], &request_id) ||
-		request_id != stream->position_request_id)
+	struct publish_worker *worker;
+	if (!field_u64(&message->field[0], &request_id) ||
+		(worker = publish_workers_answered(&stream->workers, request_id)) == NULL)
 		return;
-	if (!field_is_nil(&message->field[1]) && !field_u64(&message->field[1], &last)) {
+	if (!field_is_nil(&message->field[1]) &&
+		(!field_u64(&message->field[1], &last) || last == UINT64_MAX)) {
 		stream_fail(stream, "eventlogd sent a malformed POSITION_REPLY");
 		return;
 	}
-	stream->state = STREAM_SENDING;
-	if (!stream->is_feeding) {
-		stream_start_feeding(stream, last);
+	uint64_t first = outbox_first_number(&stream->outbox, &worker->out);
+	if (worker->is_position_known && first > last + 1) {
+		stream_on_lost_events(stream, worker, last + 1, first - 1);
 		return;
 	}
-	uint64_t first = outbox_first_number(&stream->outbox);
-	if (first > last + 1) {
-		/* Acknowledged as `written`, then the machine lost power. */
-		say(stream, "the log has lost events %" PRIu64 " to %" PRIu64, last + 1, first - 1);
-		if (stream->source->type == PUBLISH_FILE)
-			stream_end(stream, PUBLISH_RESTART);
-		else
-			stream_fail(stream, "they can't be read again: giving up");
-		return;
-	}
-	outbox_rewind(&stream->outbox);
+	worker->is_position_known = true;
+	if (worker->out.next_number <= last)
+		worker->out.next_number = last + 1;
+	if (stream->state == STREAM_POSITIONING && stream->workers.first_asked == NULL)
+		stream_go_on(stream);
 }
 
-static int send_position(struct stream *stream)
+int stream_send_position(struct stream *stream, struct publish_worker *worker)
 {
 	struct message_writer w;
 	buf_reset(&stream->frames, 0);
-	stream->position_request_id = outbox_take_request_id(&stream->outbox);
+	uint64_t request_id = outbox_take_request_id(&stream->outbox);
 	message_begin(&w, &stream->frames, MESSAGE_POSITION);
-	write_u64(&w, stream->position_request_id);
-	write_text(&w, stream->source->worker_id);
+	write_u64(&w, request_id);
+	write_text(&w, worker->id.text);
 	int r = message_end(&w);
-	return r < 0 ? r : connection_send(&stream->connection, &stream->frames);
+	if (r == 0)
+		r = connection_send(&stream->connection, &stream->frames);
+	if (r == 0)
+		publish_workers_asked(&stream->workers, worker, request_id);
+	return r;
 }
 
-static void stream_ask_position(struct stream *stream)
+/* Of every worker after a connection is made; else of those whose events were refused. */
+static void stream_ask_positions(struct stream *stream, bool of_all)
 {
+	struct publish_worker *worker, *next;
+	int r = 0;
 	stream->state = STREAM_POSITIONING;
-	int r = send_position(stream);
+	publish_workers_forget_questions(&stream->workers);
+	map_for_each (stream->workers.all, worker, next) {
+		if (r == 0 && (of_all || worker->out.batch_count > 0 || !worker->is_position_known))
+			r = stream_send_position(stream, worker);
+	}
 	if (r != 0)
 		stream_fail(stream, "%s", r < 0 ? strerror(-r) : "too much is waiting to be sent");
+	else if (stream->workers.first_asked == NULL)
+		stream_go_on(stream);
+}
+
+/* False: told already. */
+static bool log_is_another(struct stream *stream, const msgpack_object *map)
+{
+	const char *not_this = stream->source->log_id, *text;
+	const msgpack_object *id = field_map_get(map, "log_id");
+	size_t len;
+	if (not_this == NULL)
+		return true;
+	if (id == NULL || !field_text(id, &text, &len, NAME_BYTES_MAX)) {
+		stream_fail(stream, "eventlogd sent a malformed WELCOME");
+		return false;
+	}
+	if (len != strlen(not_this) || memcmp(text, not_this, len) != 0)
+		return true;
+	stream_fail(
+		stream, "%s: is of this very log, which has had all of it", stream->source->name);
+	return false;
 }
 
 static void stream_on_welcome(struct connection *connection, const msgpack_object *map)
@@ -262,10 +160,12 @@ static void stream_on_welcome(struct connection *connection, const msgpack_objec
 		stream_fail(stream, "eventlogd sent a malformed WELCOME");
 		return;
 	}
+	if (!log_is_another(stream, map))
+		return;
 	if (stream->is_feeding && stream->is_waiting_told)
-		say(stream, "eventlogd is back: going on");
+		stream_say(stream, "eventlogd is back: going on");
 	stream->is_waiting_told = false;
-	stream_ask_position(stream);
+	stream_ask_positions(stream, true);
 }
 
 static void stream_on_ack(struct stream *stream, const struct message *message)
@@ -281,7 +181,7 @@ static void stream_on_ack(struct stream *stream, const struct message *message)
 		stream->totals->already_there += skipped;
 	outbox_acknowledged(&stream->outbox);
 	if (stream->is_waiting_told) {
-		say(stream, "there is room again: going on");
+		stream_say(stream, "there is room again: going on");
 		stream->is_waiting_told = false;
 	}
 }
@@ -290,13 +190,13 @@ static void stream_on_retry(uv_timer_t *timer)
 {
 	struct stream *stream = timer->data;
 	if (stream->state == STREAM_WAITING)
-		stream_ask_position(stream);
+		stream_ask_positions(stream, false);
 }
 
 static void stream_wait(struct stream *stream, const char *code, const char *text)
 {
 	if (!stream->is_waiting_told)
-		say(stream, "%s: %s: waiting", code, text);
+		stream_say(stream, "%s: %s: waiting", code, text);
 	stream->is_waiting_told = true;
 	stream->state = STREAM_WAITING;
 	uv_timer_start(&stream->retry, stream_on_retry, RETRY_MS, 0);
@@ -307,7 +207,7 @@ static void refuse_event(struct stream *stream, struct outbox_batch *batch, uint
 	const char *code, const char *text)
 {
 	struct outbox_event *event = &batch->event[index];
-	refuse_line(stream, event->connection, event->line, code, text);
+	stream_refuse_line(stream, event->connection, event->line, code, text);
 	if (event->connection == 0 && !stream->options->skip_invalid) {
 		stream_end(stream, PUBLISH_FAILED);
 		return;
@@ -354,7 +254,7 @@ static void stream_on_nack(struct stream *stream, const struct message *message)
 	else if (code_is_one_of(code, passing))
 		stream_wait(stream, code, text);
 	else
-		stream_fail(stream, "%s: %s: %s", stream->source->worker_id, code, text);
+		stream_fail(stream, "%s: %s: %s", batch->worker->id, code, text);
 }
 
 static void stream_on_error(struct stream *stream, const struct message *message)
@@ -395,7 +295,7 @@ static void stream_on_lost(struct connection *connection, const char *why)
 		return;
 	}
 	if (!stream->is_waiting_told)
-		say(stream, "eventlogd is away (%s): waiting", why);
+		stream_say(stream, "eventlogd is away (%s): waiting", why);
 	stream->is_waiting_told = true;
 	stream->state = STREAM_CONNECTING;
 	uv_timer_stop(&stream->retry);
@@ -404,7 +304,7 @@ static void stream_on_lost(struct connection *connection, const char *why)
 static void stream_on_wait(struct connection *connection, const char *why)
 {
 	struct stream *stream = connection->owner;
-	say(stream, "%s: %s: waiting", stream->options->socket, why);
+	stream_say(stream, "%s: %s: waiting", stream->options->socket, why);
 }
 
 static const struct connection_handler connection_handler = {
@@ -414,8 +314,7 @@ static void stream_send(struct stream *stream)
 {
 	while (channel_queued_bytes(&stream->connection.channel) < SEND_AHEAD_BYTES) {
 		buf_reset(&stream->frames, OUTBOX_BYTES);
-		int r = outbox_next_frame(
-			&stream->outbox, stream->source->worker_id, &stream->frames);
+		int r = outbox_next_frame(&stream->outbox, &stream->frames);
 		if (r == OUTBOX_NOTHING)
 			return;
 		if (r == 0)
@@ -461,7 +360,7 @@ static void stream_on_stop_signal(uv_signal_t *handle, int signum)
 	}
 	if (stream->source->type != PUBLISH_LISTEN)
 		stream->result = PUBLISH_FAILED;
-	say(stream, "stopping: no more is read");
+	stream_say(stream, "stopping: no more is read");
 	feeder_stop(&stream->feeder);
 }
 
@@ -487,12 +386,17 @@ enum publish_result publish_stream_run(const struct publish_options *options,
 	struct stream stream = {.options = options, .source = source, .totals = totals};
 	progress_init(&stream.progress, "events", source->total_bytes, !options->no_progress,
 		clock_monotonic_ns());
-	int r = uv_loop_init(&stream.loop);
+	if (source->worker_id != NULL)
+		stream.only = publish_workers_get(&stream.workers, source->worker_id);
+	int r = source->worker_id != NULL && stream.only == NULL ? -ENOMEM : 0;
+	if (r == 0)
+		r = uv_loop_init(&stream.loop);
 	if (r == 0)
 		r = connection_init(&stream.connection, &stream.loop, options->socket,
 			source->producer_id, FROM_PUBLISH, &connection_handler, &stream);
 	if (r < 0) {
-		fprintf(stderr, "eventlogctl publish: %s\n", strerror(-r));
+		fprintf(stderr, "%s: %s\n", options->who, strerror(-r));
+		publish_workers_free(&stream.workers);
 		return PUBLISH_FAILED;
 	}
 	start_handles(&stream);
@@ -502,6 +406,7 @@ enum publish_result publish_stream_run(const struct publish_options *options,
 	progress_clear(&stream.progress);
 	connection_free(&stream.connection);
 	outbox_free(&stream.outbox);
+	publish_workers_free(&stream.workers);
 	buf_free(&stream.frames);
 	return stream.result;
 }

@@ -1,16 +1,17 @@
 /*
- * Publishing one stream of lines as one worker's events until it is all acknowledged.
+ * Publishing one stream of lines as events, of one worker or of many, until all is acknowledged.
  *
- * Asks POSITION first and goes on behind what the log has; keeps batches in flight without waiting
- * for each reply; waits, visibly, while there is no room and while eventlogd is away, and sends
- * again what had no answer (eventlogd skips what it has). Each line takes a number, so that the
- * number of an event is that of its line; blank and skipped lines take theirs as nil.
+ * Asks for each worker's POSITION and goes on behind what the log has; keeps batches in flight
+ * without waiting for each reply; waits, visibly, while there is no room and while eventlogd is
+ * away, and sends again what had no answer (eventlogd skips what it has). Numbers that lines leave
+ * out, and those of blank and skipped lines, are taken as nil.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "eventlogd/ctl/publish_line.h"
 #include "proto/base/attributes.h"
 #include "proto/limits.h"
 
@@ -25,11 +26,18 @@ struct publish_source {
 	const char *name; /* for messages; the socket's path for PUBLISH_LISTEN */
 	int fd;           /* borrowed; -1 for PUBLISH_LISTEN */
 	uint64_t total_bytes;
+	uint64_t lines_before; /* that have been read of `fd` already */
+	/* Of all lines, which are then numbered as they come; NULL: each names its own. */
 	const char *worker_id;
 	char producer_id[NAME_BYTES_MAX + 1];
+	publish_line_fn read_line;
+	void *line_owner;
+	size_t line_bytes_max; /* 0: what eventlogd takes for an event */
+	const char *log_id; /* hex; of the log that the lines are from: not to go there; or NULL */
 };
 
 struct publish_options {
+	const char *who; /* "eventlogctl publish", for messages */
 	const char *socket;
 	bool skip_invalid;
 	bool no_progress;

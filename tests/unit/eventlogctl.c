@@ -50,10 +50,12 @@ static void lines_cut_anywhere_are_the_same(void **state)
 	}
 }
 
-static void fill(struct outbox *outbox, size_t events)
+static void fill(struct outbox *outbox, struct outbox_worker *worker, size_t events)
 {
-	for (size_t i = 0; i < events; i++)
-		assert_int_equal(outbox_add(outbox, (const uint8_t *)"{}", 2, 0, i + 1), 0);
+	for (size_t i = 0; i < events; i++) {
+		const struct outbox_event about = {.line = i + 1};
+		assert_int_equal(outbox_add(outbox, worker, (const uint8_t *)"{}", 2, &about), 0);
+	}
 }
 
 static void outbox_sends_in_order_and_again_after_a_rewind(void **state)
@@ -61,26 +63,52 @@ static void outbox_sends_in_order_and_again_after_a_rewind(void **state)
 	struct outbox outbox = {0};
 	struct buf frames = {0};
 	(void)state;
-	outbox_reset(&outbox, 11, 1024 * 1024);
-	fill(&outbox, OUTBOX_BATCH_EVENTS + 1);
-	assert_int_equal(outbox_next_frame(&outbox, "w", &frames), OUTBOX_OK);
-	assert_int_equal(outbox_next_frame(&outbox, "w", &frames), OUTBOX_OK);
-	assert_int_equal(outbox_next_frame(&outbox, "w", &frames), OUTBOX_NOTHING);
+	struct outbox_worker worker = {.id = "w", .next_number = 11};
+	outbox_reset(&outbox, 1024 * 1024);
+	fill(&outbox, &worker, OUTBOX_BATCH_EVENTS + 1);
+	assert_int_equal(outbox_next_frame(&outbox, &frames), OUTBOX_OK);
+	assert_int_equal(outbox_next_frame(&outbox, &frames), OUTBOX_OK);
+	assert_int_equal(outbox_next_frame(&outbox, &frames), OUTBOX_NOTHING);
 	uint64_t first_id = outbox.first->request_id, second_id = outbox.last->request_id;
 	assert_non_null(outbox_match(&outbox, first_id));
 	assert_null(outbox_match(&outbox, second_id)); /* not its turn */
 	outbox_rewind(&outbox);
 	assert_null(outbox_match(&outbox, first_id)); /* a late reply */
-	assert_int_equal(outbox_first_number(&outbox), 11);
-	assert_int_equal(outbox_next_frame(&outbox, "w", &frames), OUTBOX_OK);
-	assert_int_equal(outbox_next_frame(&outbox, "w", &frames), OUTBOX_OK);
+	assert_int_equal(outbox_first_number(&outbox, &worker), 11);
+	assert_int_equal(outbox_next_frame(&outbox, &frames), OUTBOX_OK);
+	assert_int_equal(outbox_next_frame(&outbox, &frames), OUTBOX_OK);
 	outbox_acknowledged(&outbox);
-	assert_int_equal(outbox_first_number(&outbox), 11 + OUTBOX_BATCH_EVENTS);
+	assert_int_equal(outbox_first_number(&outbox, &worker), 11 + OUTBOX_BATCH_EVENTS);
 	outbox_acknowledged(&outbox);
 	assert_true(outbox_is_empty(&outbox));
-	assert_int_equal(outbox_first_number(&outbox), 11 + OUTBOX_BATCH_EVENTS + 1);
+	assert_int_equal(outbox_first_number(&outbox, &worker), 11 + OUTBOX_BATCH_EVENTS + 1);
 	buf_free(&frames);
 	outbox_free(&outbox);
+}
+
+static void a_batch_is_of_one_worker_and_each_counts_its_own(void **state)
+{
+	struct outbox outbox = {0};
+	struct buf frames = {0};
+	(void)state;
+	struct outbox_worker a = {.id = "a", .next_number = 1}, b = {.id = "b", .next_number = 5};
+	outbox_reset(&outbox, 1024 * 1024);
+	fill(&outbox, &a, 2);
+	fill(&outbox, &b, 1);
+	fill(&outbox, &a, 1);
+	assert_int_equal(outbox.batch_count, 3);
+	assert_int_equal(a.next_number, 4);
+	assert_int_equal(outbox_first_number(&outbox, &b), 5);
+	assert_int_equal(outbox_next_frame(&outbox, &frames), OUTBOX_OK);
+	outbox_acknowledged(&outbox);
+	assert_int_equal(outbox_first_number(&outbox, &a), 3);
+	assert_int_equal(outbox_first_number(&outbox, &b), 5);
+	outbox_acknowledged(&outbox);
+	assert_int_equal(outbox_first_number(&outbox, &b), 6);
+	assert_int_equal(outbox.first->first_number, 3);
+	outbox_free(&outbox);
+	assert_int_equal(a.batch_count + b.batch_count, 0);
+	buf_free(&frames);
 }
 
 static void outbox_is_full_at_its_limit_and_not_for_ever(void **state)
@@ -88,11 +116,12 @@ static void outbox_is_full_at_its_limit_and_not_for_ever(void **state)
 	struct outbox outbox = {0};
 	struct buf frames = {0};
 	(void)state;
-	outbox_reset(&outbox, 1, 1024 * 1024);
+	struct outbox_worker worker = {.id = "w", .next_number = 1};
+	outbox_reset(&outbox, 1024 * 1024);
 	while (!outbox_is_full(&outbox))
-		fill(&outbox, 1);
-	assert_int_equal(outbox.batch_count, OUTBOX_BATCHES);
-	assert_int_equal(outbox_next_frame(&outbox, "w", &frames), OUTBOX_OK);
+		fill(&outbox, &worker, 1);
+	assert_int_equal(outbox.event_count, OUTBOX_EVENTS);
+	assert_int_equal(outbox_next_frame(&outbox, &frames), OUTBOX_OK);
 	outbox_acknowledged(&outbox);
 	assert_false(outbox_is_full(&outbox));
 	buf_free(&frames);
@@ -288,6 +317,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lines_cut_anywhere_are_the_same),
 		cmocka_unit_test(outbox_sends_in_order_and_again_after_a_rewind),
+		cmocka_unit_test(a_batch_is_of_one_worker_and_each_counts_its_own),
 		cmocka_unit_test(outbox_is_full_at_its_limit_and_not_for_ever),
 		cmocka_unit_test(options_are_read_in_every_spelling),
 		cmocka_unit_test(wrong_options_are_refused),
