@@ -15,8 +15,8 @@
 #include "eventlogd/ctl/verb.h"
 #include "proto/base/journal.h"
 
-static const struct verb *const verbs[] = {&verb_publish, &verb_tail, &verb_cat, &verb_status,
-	&verb_workers, &verb_forget, &verb_prune, &verb_verify};
+static const struct verb *const verbs[] = {&verb_publish, &verb_tail, &verb_cat, &verb_export,
+	&verb_import, &verb_status, &verb_workers, &verb_forget, &verb_prune, &verb_verify};
 
 static void print_help(void)
 {
@@ -27,7 +27,7 @@ static void print_help(void)
 	puts("\nOptions:\n"
 	     "  -h, --help  Print this and exit; after a verb, that verb's options.\n"
 	     "  --version   Print the version and exit.\n\n"
-	     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 damage found (verify).");
+	     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 damage found (verify, export).");
 }
 
 static void print_verb_help(const struct verb *verb)

@@ -24,7 +24,7 @@ struct verb {
 };
 
 extern const struct verb verb_publish, verb_tail, verb_cat, verb_status, verb_workers, verb_forget,
-	verb_verify, verb_prune;
+	verb_verify, verb_prune, verb_export, verb_import;
 
 /*
  * What every verb begins with: options into `target`, then at most `max_arguments` of the rest.

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-VERBS = ("publish", "tail", "cat", "status", "workers", "forget", "prune", "verify")
+VERBS = ("publish", "tail", "cat", "export", "import", "status", "workers", "forget", "prune", "verify")
 
 
 def run(bin_dir, program, *arguments):
