@@ -1,9 +1,12 @@
 /*
  * eventlogd/log against a small reference model: seeded schedules of appends, rolls, retention,
- * clean stops, kills and torn tails, with readers of every kind in between.
+ * workers that are finished, clean stops, kills and torn tails, with readers of every kind in
+ * between.
  *
- * MODEL_SEED repeats a run, MODEL_OPERATIONS makes it longer:
- *	MODEL_SEED=17 MODEL_OPERATIONS=1000000 test_event_log_model
+ * One run is one seed's (MODEL_SEED, or the time) and MODEL_OPERATIONS long. The seed also chooses
+ * the durability and the size of the reserve: twelve in a row have each with each.
+ * tests/crash/model does many runs. When the sync thread gets its turn is the system's choice: a
+ * run that failed may have to be repeated more than once.
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -43,7 +46,7 @@ struct event {
 
 struct model_reader {
 	struct reader *reader;
-	int worker; /* -1: all */
+	unsigned int workers; /* a bit each; 0: all */
 	uint64_t next_seq;
 };
 
@@ -53,6 +56,7 @@ struct model {
 	struct event *events; /* by sequence; 0 is not used */
 	uint64_t count, allocated;
 	uint64_t pruned[WORKERS], all_pruned; /* up to here nothing is promised any more */
+	uint64_t finished[WORKERS];           /* and up to here nothing of the reserve */
 	uint16_t epoch;
 	uint64_t producer_seq[WORKERS];
 	struct model_reader readers[READERS];
@@ -81,30 +85,35 @@ static void model_push(struct model *m, const struct event *event)
 	m->events[++m->count] = *event;
 }
 
-static bool is_of(const struct model *m, uint64_t sequence, int worker)
+static bool is_of(const struct model *m, uint64_t sequence, unsigned int workers)
 {
-	return worker < 0 || m->events[sequence].worker == worker;
+	return workers == 0 || (workers >> m->events[sequence].worker & 1) != 0;
 }
 
 /* The first one from a sequence on that a selection has; count + 1 when there is none. */
-static uint64_t next_of(const struct model *m, uint64_t sequence, int worker)
+static uint64_t next_of(const struct model *m, uint64_t sequence, unsigned int workers)
 {
-	while (sequence <= m->count && !is_of(m, sequence, worker))
+	while (sequence <= m->count && !is_of(m, sequence, workers))
 		sequence++;
 	return sequence;
 }
 
-/* Whether something selected from a sequence on was pruned. */
-static bool is_lost_since(const struct model *m, uint64_t sequence, int worker)
+/* The newest sequence of a selection that was pruned. */
+static uint64_t pruned_of(const struct model *m, unsigned int workers)
 {
-	if (worker < 0)
-		return m->all_pruned >= sequence;
-	return m->pruned[worker] >= sequence;
+	uint64_t pruned = workers == 0 ? m->all_pruned : 0;
+	for (unsigned int i = 0; i < WORKERS; i++)
+		if ((workers >> i & 1) != 0 && m->pruned[i] > pruned)
+			pruned = m->pruned[i];
+	return pruned;
 }
 
-static bool is_known(const struct model *m, int worker)
+static bool are_known(const struct model *m, unsigned int workers)
 {
-	return worker < 0 || next_of(m, 1, worker) <= m->count;
+	for (unsigned int i = 0; i < WORKERS; i++)
+		if ((workers >> i & 1) != 0 && next_of(m, 1, 1u << i) > m->count)
+			return false;
+	return true;
 }
 
 static void check_ends(struct model *m)
@@ -143,11 +152,11 @@ static void learn_pruned(struct model *m)
 
 static void check_workers(struct model *m)
 {
-	for (int i = 0; i < WORKERS; i++) {
+	for (unsigned int i = 0; i < WORKERS; i++) {
 		struct log_worker row;
 		uint64_t newest = 0, keyframe = 0, retained = 0, newest_keyframe_ever = 0;
 		for (uint64_t s = 1; s <= m->count; s++) {
-			if (!is_of(m, s, i))
+			if (m->events[s].worker != i)
 				continue;
 			newest = s;
 			retained += s > m->pruned[i];
@@ -165,7 +174,7 @@ static void check_workers(struct model *m)
 		assert_int_equal(row.newest_keyframe, keyframe);
 		assert_int_equal(row.retained_count, retained);
 		/* The promise of the reserve, as long as there was room in it. */
-		if (m->evictions == 0 && m->cuts == 0 &&
+		if (m->evictions == 0 && m->cuts == 0 && newest_keyframe_ever > m->finished[i] &&
 			m->log.config.retention.keyframe_reserve != 0)
 			assert_int_equal(row.newest_keyframe, newest_keyframe_ever);
 	}
@@ -299,17 +308,27 @@ static void tick(struct model *m)
 	learn_pruned(m);
 }
 
-static uint64_t newest_keyframe(const struct model *m, int worker)
+static void finish_worker(struct model *m)
+{
+	size_t worker = draw(m, WORKERS);
+	struct log_forgotten forgotten;
+	bool found = event_log_forget(
+		m->log.log, worker_ids[worker], strlen(worker_ids[worker]), &forgotten);
+	assert_int_equal(found, are_known(m, 1u << worker));
+	m->finished[worker] = m->count;
+}
+
+static uint64_t newest_keyframe(const struct model *m, uint8_t worker)
 {
 	for (uint64_t s = m->count; s > m->pruned[worker]; s--)
-		if (is_of(m, s, worker) && m->events[s].is_keyframe)
+		if (m->events[s].worker == worker && m->events[s].is_keyframe)
 			return s;
-	return next_of(m, m->pruned[worker] + 1, worker);
+	return next_of(m, m->pruned[worker] + 1, 1u << worker);
 }
 
 /* A cursor of anything that ever was, and of some things that never were. */
-static int expect_of_cursor(
-	struct model *m, int worker, const struct cursor *cursor, const struct cursor *ours)
+static int expect_of_cursor(const struct model *m, unsigned int workers,
+	const struct cursor *cursor, const struct cursor *ours)
 {
 	if (cursor->log != ours->log || cursor->sequence > m->count)
 		return READER_CURSOR_UNKNOWN;
@@ -317,10 +336,43 @@ static int expect_of_cursor(
 					      : cursor->epoch == m->events[cursor->sequence].epoch;
 	if (!is_right)
 		return READER_CURSOR_UNKNOWN;
-	if (!is_known(m, worker))
+	if (!are_known(m, workers))
 		return READER_WORKER_NOT_FOUND;
-	return is_lost_since(m, cursor->sequence + 1, worker) ? READER_CURSOR_EXPIRED
-							      : READER_OPENED;
+	return pruned_of(m, workers) > cursor->sequence ? READER_CURSOR_EXPIRED : READER_OPENED;
+}
+
+/* What opening should answer; `*is_old`: or that the cursor is too old to be told. */
+static int choose_cursor(
+	struct model *m, struct model_reader *slot, struct cursor *cursor, bool *is_old)
+{
+	struct cursor ours;
+	log_view_cursor(event_log_view(m->log.log), draw(m, m->count + 3), &ours);
+	*cursor = ours;
+	if (draw(m, 10) == 0)
+		cursor->epoch ^= 1;
+	if (draw(m, 20) == 0)
+		cursor->log ^= 1;
+	slot->next_seq = cursor->sequence + 1;
+	/* A header lists the newest 400 epochs only. */
+	*is_old = ours.sequence != 0 && ours.sequence <= m->count &&
+		  m->epoch - m->events[ours.sequence].epoch > EPOCHS_SURE;
+	return expect_of_cursor(m, slot->workers, cursor, &ours);
+}
+
+static int open_selected(
+	struct model *m, struct model_reader *slot, const struct reader_start *start)
+{
+	const char *ids[WORKERS];
+	size_t lens[WORKERS], count = 0;
+	for (unsigned int i = 0; i < WORKERS; i++) {
+		if ((slot->workers >> i & 1) == 0)
+			continue;
+		ids[count] = worker_ids[i];
+		lens[count++] = strlen(worker_ids[i]);
+	}
+	struct reader_selection selection = {ids, lens, count};
+	return reader_open(&slot->reader, event_log_view(m->log.log),
+		count == 0 ? NULL : &selection, start, false, NULL);
 }
 
 static void open_reader(struct model *m)
@@ -328,33 +380,23 @@ static void open_reader(struct model *m)
 	struct model_reader *slot = &m->readers[draw(m, READERS)];
 	reader_close(slot->reader);
 	slot->reader = NULL;
-	slot->worker = draw(m, 2) == 0 ? -1 : (int)draw(m, WORKERS);
 	struct reader_start start = {.from = (enum reader_from)draw(m, 4)};
-	if (start.from == READER_FROM_KEYFRAME && slot->worker < 0)
-		slot->worker = 0;
-	struct log_view *view = event_log_view(m->log.log);
-	int expected = is_known(m, slot->worker) ? READER_OPENED : READER_WORKER_NOT_FOUND;
+	uint8_t one = (uint8_t)draw(m, WORKERS);
+	unsigned int kind = (unsigned int)draw(m, 4);
+	slot->workers = start.from == READER_FROM_KEYFRAME || kind == 0 ? 1u << one
+			: kind == 1 ? (unsigned int)draw(m, 1u << WORKERS)
+				    : 0;
+	int expected = are_known(m, slot->workers) ? READER_OPENED : READER_WORKER_NOT_FOUND;
 	bool is_old = false;
 	switch (start.from) {
-	case READER_FROM_CURSOR: {
-		struct cursor ours;
-		log_view_cursor(view, draw(m, m->count + 3), &ours);
-		start.cursor = ours;
-		if (draw(m, 10) == 0)
-			start.cursor.epoch ^= 1;
-		if (draw(m, 20) == 0)
-			start.cursor.log ^= 1;
-		expected = expect_of_cursor(m, slot->worker, &start.cursor, &ours);
-		slot->next_seq = start.cursor.sequence + 1;
-		is_old = ours.sequence != 0 && ours.sequence <= m->count &&
-			 m->epoch - m->events[ours.sequence].epoch > EPOCHS_SURE;
+	case READER_FROM_CURSOR:
+		expected = choose_cursor(m, slot, &start.cursor, &is_old);
 		break;
-	}
 	case READER_FROM_KEYFRAME:
-		slot->next_seq = newest_keyframe(m, slot->worker);
+		slot->next_seq = newest_keyframe(m, one);
 		break;
 	case READER_FROM_OLDEST:
-		slot->next_seq = (slot->worker < 0 ? m->all_pruned : m->pruned[slot->worker]) + 1;
+		slot->next_seq = pruned_of(m, slot->workers) + 1;
 		break;
 	case READER_FROM_NEWEST:
 		slot->next_seq = m->count + 1;
@@ -362,16 +404,9 @@ static void open_reader(struct model *m)
 	case READER_FROM_RETAINED: /* not of a live log */
 		break;
 	}
-	const char *id = slot->worker < 0 ? NULL : worker_ids[slot->worker];
-	size_t len = id == NULL ? 0 : strlen(id);
-	struct reader_selection selection = {&id, &len, 1};
-	int r = reader_open(
-		&slot->reader, view, id == NULL ? NULL : &selection, &start, false, NULL);
-	/* A header lists the newest 400 epochs only: an older cursor is refused, one way or the
-	 * other. */
-	if (is_old && (r == READER_CURSOR_UNKNOWN || r == READER_CURSOR_EXPIRED))
-		return;
-	assert_int_equal(r, expected);
+	int r = open_selected(m, slot, &start);
+	if (!is_old || (r != READER_CURSOR_UNKNOWN && r != READER_CURSOR_EXPIRED))
+		assert_int_equal(r, expected);
 }
 
 static void check_piece(
@@ -382,7 +417,7 @@ static void check_piece(
 		size_t size;
 		assert_int_equal(record_decode(piece->bytes + at, piece->len - at, &record, &size),
 			RECORD_OK);
-		slot->next_seq = next_of(m, slot->next_seq, slot->worker);
+		slot->next_seq = next_of(m, slot->next_seq, slot->workers);
 		assert_int_equal(record.sequence, slot->next_seq);
 		const struct event *event = &m->events[record.sequence];
 		assert_int_equal(record.epoch, event->epoch);
@@ -401,14 +436,12 @@ static void read_some(struct model *m)
 		return;
 	struct reader_piece piece;
 	int r = reader_next(slot->reader, 1 + draw(m, 20000), &piece);
-	bool is_lost = is_lost_since(m, slot->next_seq, slot->worker);
-	if (is_lost) {
+	uint64_t pruned = pruned_of(m, slot->workers);
+	if (pruned >= slot->next_seq) {
 		assert_int_equal(r, READER_OVERRUN);
 		reader_skip_pruned(slot->reader);
-		uint64_t pruned = slot->worker < 0 ? m->all_pruned : m->pruned[slot->worker];
-		if (slot->next_seq <= pruned)
-			slot->next_seq = pruned + 1;
-	} else if (next_of(m, slot->next_seq, slot->worker) <= m->count) {
+		slot->next_seq = pruned + 1;
+	} else if (next_of(m, slot->next_seq, slot->workers) <= m->count) {
 		assert_int_equal(r, READER_RECORDS);
 		check_piece(m, slot, &piece);
 	} else {
@@ -427,6 +460,8 @@ static void operate(struct model *m)
 		read_some(m);
 	else if (choice < 960)
 		tick(m);
+	else if (choice < 962)
+		finish_worker(m);
 	else if (choice < 975 && m->log.config.durability != DURABILITY_OS)
 		log_fixture_sync(&m->log);
 	else if (choice < 982)
