@@ -7,7 +7,8 @@
  * Every image is recovered and held against what had been promised at that moment; the power goes
  * once more inside the recovery of many of them; the next life goes on from one.
  *
- * With --reserve 1 retention compacts segments into the keyframe reserve.
+ * In every second chain retention compacts segments into the keyframe reserve; --reserve has it in
+ * all or none.
  *
  * Prints the seed of each chain that fails; --replay runs that chain alone, again and again (at a
  * start the order of the sync thread's first calls is the system's). The last line says how
@@ -714,7 +715,8 @@ static void run_chain(struct chain *chain)
 
 struct options {
 	uint64_t count, seed;
-	bool is_replay, has_reserve;
+	bool is_replay;
+	enum { RESERVE_IN_HALF, RESERVE_NEVER, RESERVE_ALWAYS } reserve;
 };
 
 static bool parse_options(int argc, char **argv, struct options *out)
@@ -731,7 +733,7 @@ static bool parse_options(int argc, char **argv, struct options *out)
 		} else if (strcmp(argv[i], "--seed") == 0) {
 			out->seed = value;
 		} else if (strcmp(argv[i], "--reserve") == 0) {
-			out->has_reserve = value != 0;
+			out->reserve = value == 0 ? RESERVE_NEVER : RESERVE_ALWAYS;
 		} else if (strcmp(argv[i], "--replay") == 0) {
 			out->seed = value;
 			out->is_replay = true;
@@ -755,7 +757,10 @@ int main(int argc, char **argv)
 	uint64_t images = 0, failed = 0, chains = 0, compacted = 0;
 	for (uint64_t seed = options.seed; images < options.count && failed < FAILURES_MAX;
 		seed += options.is_replay ? 0 : 1) {
-		struct chain chain = {.seed = seed, .has_reserve = options.has_reserve};
+		struct chain chain = {.seed = seed,
+			.has_reserve = options.reserve == RESERVE_IN_HALF
+					       ? seed % 2 == 1
+					       : options.reserve == RESERVE_ALWAYS};
 		run_chain(&chain);
 		chains++;
 		images += chain.images;
@@ -763,7 +768,7 @@ int main(int argc, char **argv)
 		compacted += chain.compacted;
 		if (chain.failed != 0)
 			printf("repeat with: power_loss --replay %llu --reserve %d\n",
-				(unsigned long long)seed, options.has_reserve);
+				(unsigned long long)seed, chain.has_reserve);
 	}
 	printf("%llu moments with a keyframe reserve\n", (unsigned long long)compacted);
 	printf("power_loss: %llu images of %llu chains, %llu failed\n", (unsigned long long)images,
