@@ -83,8 +83,7 @@ class Bench:
         piece = max(1, ours["log_bytes"] * batch // ours["events"])
         result = peers.load("disk_limit", "append", self.directory, ours["log_bytes"], piece,
                             int(sync))
-        return {"events": ours["events"] * result["bytes"] / ours["log_bytes"],
-                "seconds": result["seconds"]}
+        return {**result, "events": ours["events"] * result["bytes"] / ours["log_bytes"]}
 
     def row(self, case, batch, in_flight, results):
         chosen = {name: medians(runs) for name, runs in results.items() if runs}
@@ -97,6 +96,14 @@ class Bench:
         for quantile in ("p50_us", "p99_us"):
             row["ack_" + quantile] = ours[quantile]
         return row
+
+    def ack_row(self, case, results):
+        """How long a batch waits for its ACK at worst, but for one in a hundred."""
+        p99 = {name: sorted(run["p99_us"] for run in runs)[len(runs) // 2]
+               for name, runs in results.items() if runs}
+        ours = p99.pop("ours")
+        return {"case": f"{case}, p99 of an ACK", "value": ours, "unit": "us",
+                "ratio": {name: theirs / ours for name, theirs in p99.items()}, "peers": p99}
 
     def round_of(self, mode, batch, results):
         """One run of a mode that acknowledges before the disk does, and of its limit."""
@@ -159,8 +166,10 @@ class Bench:
             is_plain = mode != "durable" and batch == FREE_BATCHES[0]
             in_flight = 1 if mode == "durable" else IN_FLIGHT // batch
             theirs = {} if mode == "durable" else self.shared
-            yield self.row(mode if is_plain else f"{mode}, batches of {batch}", batch, in_flight,
-                           {**results, **theirs})
+            case = mode if is_plain else f"{mode}, batches of {batch}"
+            yield self.row(case, batch, in_flight, {**results, **theirs})
+            if mode == "durable":
+                yield self.ack_row(case, results)
 
 
 def run(arguments):

@@ -1,5 +1,6 @@
 """1, 10 and 100 readers that catch up at once while publishing goes on: the publisher's rate and
-99th percentile, the readers' rate, and eventlogd's memory. `limit` is the publisher alone.
+99th percentile, the readers' rate, and eventlogd's memory. `limit` is the publisher alone; of the
+readers' rate, the same bytes through one sendfile after the other.
 """
 import json
 import pathlib
@@ -64,6 +65,8 @@ def run(arguments):
             time.sleep(ALONE_S)  # how long it is measured
             alone = finish(live)
             rate_alone = alone["events"] / alone["seconds"]
+            segments = sorted(daemon.log_dir.glob("*.seg"))
+            sent = peers.load("disk_limit", "replay", *segments)
             for readers in READERS:
                 live, reading, (rss, own) = catch_up(daemon, path, events, readers)
                 rate = live["events"] / live["seconds"]
@@ -72,7 +75,9 @@ def run(arguments):
                        "ratio": {"limit": rate / rate_alone}, "ack_p99_us": live["p99_us"]}
                 yield {"case": f"{case}, publisher's p99", "value": live["p99_us"], "unit": "us",
                        "ratio": {"limit": alone["p99_us"] / live["p99_us"]}}
+                share = reading["bytes"] / reading["seconds"] / (sent["bytes"] / sent["seconds"])
                 yield {"case": f"{case}, all of them",
-                       "value": reading["events"] / reading["seconds"], "unit": "events/s"}
+                       "value": reading["events"] / reading["seconds"], "unit": "events/s",
+                       "ratio": {"limit": share}}
                 yield {"case": f"{case}, memory of eventlogd's own", "value": own, "unit": "KiB",
                        "rss_kib": rss}

@@ -5,7 +5,8 @@
  *	disk_limit replay FILE…
  *
  * append: BYTES in pieces of CHUNK, one pwritev each, into a file that is allocated beforehand;
- *with SYNC 1 an fdatasync after each. replay: the files from end to end with sendfile into a Unix
+ *with SYNC 1 an fdatasync after each, and the file has been written before too, which makes a sync
+ * cheapest. replay: the files from end to end with sendfile into a Unix
  * socket, to a process that reads and drops them.
  *
  * One JSON line: {"bytes":…,"seconds":…,"p50_us":…,…}.
@@ -28,7 +29,7 @@
 #include "proto/base/fd.h"
 #include "tests/bench/delays.h"
 
-enum { READ_BYTES = 512 * 1024, SENDFILE_BYTES = 256 * 1024 };
+enum { READ_BYTES = 512 * 1024, SENDFILE_BYTES = 256 * 1024, ZEROS_BYTES = 256 * 1024 };
 
 struct result {
 	uint64_t bytes, taken_ns;
@@ -52,8 +53,21 @@ static int write_all(
 	return 0;
 }
 
+/* A file of so many bytes; written whole when it is to be synced piece by piece. */
+static int prepare(int fd, uint64_t bytes, bool is_written)
+{
+	static const uint8_t zeros[ZEROS_BYTES];
+	if (fallocate(fd, 0, 0, (off_t)bytes) < 0)
+		return -errno;
+	for (uint64_t at = 0; is_written && at < bytes; at += sizeof(zeros))
+		if (pwrite(fd, zeros, sizeof(zeros), (off_t)at) < 0)
+			return -errno;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
 static int append(char **argv, struct result *result)
 {
+	bool sync = strcmp(argv[3], "1") == 0;
 	uint64_t bytes = strtoull(argv[1], NULL, 10);
 	size_t len = strtoull(argv[2], NULL, 10);
 	uint8_t *chunk = calloc(1, len);
@@ -61,10 +75,10 @@ static int append(char **argv, struct result *result)
 	int r = fd < 0 ? -errno : chunk == NULL ? -ENOMEM : 0;
 	if (r == 0)
 		r = delays_init(&result->delays, bytes / len + 2);
-	if (r == 0 && (fallocate(fd, 0, 0, (off_t)(bytes + len)) < 0 || fsync(fd) < 0))
-		r = -errno;
 	if (r == 0)
-		r = write_all(fd, chunk, bytes, len, strcmp(argv[3], "1") == 0, result);
+		r = prepare(fd, bytes + len, sync);
+	if (r == 0)
+		r = write_all(fd, chunk, bytes, len, sync, result);
 	free(chunk);
 	fd_close(fd);
 	return r;
