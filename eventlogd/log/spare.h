@@ -29,7 +29,7 @@ struct spare {
 	int fd;         /* -1: not there yet */
 	bool is_urgent; /* the log can't go on without it: few zeros will do */
 	uint64_t begun_ns;
-	uint64_t zeroed_bytes;
+	uint64_t zeroed_bytes, synced_bytes;
 	uint64_t earned_bytes; /* so many may be zeroed by now */
 };
 
@@ -40,5 +40,6 @@ bool spare_is_finished(
 	const struct spare *spare, const struct spare_config *config, uint64_t now_ns);
 /* Of a spare that is not finished. */
 bool spare_step_is_due(const struct spare *spare, const struct spare_config *config);
-/* Makes the file, or writes and syncs the next zeros. 0 or -errno. */
-_must_check_ int spare_step(struct spare *spare, const struct spare_config *config);
+/* Makes the file, or writes the next zeros, or syncs them. 0 or -errno. */
+_must_check_ int spare_step(
+	struct spare *spare, const struct spare_config *config, uint64_t now_ns);

@@ -12,7 +12,7 @@
 #include "proto/base/clock.h"
 
 /* How long a write is looked out for: a publisher's way from its ACK to the next one is shorter. */
-#define EXPECT_WRITE_NS (50 * UINT64_C(1000))
+#define EXPECT_WRITE_NS (NS_PER_MS / 10)
 
 static bool is_full(int error)
 {
@@ -148,9 +148,7 @@ static void run_spare(struct syncer *syncer)
 	struct spare spare = syncer->spare;
 	syncer->spare_job = SYNCER_RUNNING;
 	pthread_mutex_unlock(&syncer->mutex);
-	int r = 0;
-	if (!spare_is_finished(&spare, &syncer->spare_config, clock_monotonic_ns()))
-		r = spare_step(&spare, &syncer->spare_config);
+	int r = spare_step(&spare, &syncer->spare_config, clock_monotonic_ns());
 	bool is_finished = spare_is_finished(&spare, &syncer->spare_config, clock_monotonic_ns());
 	pthread_mutex_lock(&syncer->mutex);
 	spare.is_urgent = syncer->spare.is_urgent;

@@ -72,7 +72,7 @@ static bool is_due(const struct spare_fixture *f)
 
 static void step(struct spare_fixture *f)
 {
-	assert_int_equal(spare_step(&f->spare, &f->config), 0);
+	assert_int_equal(spare_step(&f->spare, &f->config, 0), 0);
 }
 
 static void a_spare_without_zeros_is_finished_once_it_is_there(void **state)
@@ -105,6 +105,7 @@ static void zeros_keep_pace_with_small_syncs(void **state)
 	}
 	assert_true(synced <= SEGMENT_BYTES / 2 + SMALL_SYNC_BYTES);
 	assert_int_equal(f->spare.zeroed_bytes, SEGMENT_BYTES);
+	assert_int_equal(fault_ops_calls(&f->faults, FAULT_FDATASYNC), 1);
 }
 
 static void large_syncs_are_not_kept_waiting_for_zeros(void **state)
@@ -123,9 +124,18 @@ static void what_is_waited_for_is_finished_in_time(void **state)
 	step(f);
 	f->config.segment_bytes = 8 * SEGMENT_BYTES;
 	assert_false(is_due(f));
+	for (int i = 0; i < 8; i++)
+		spare_earn(&f->spare, LARGE_SYNC_BYTES / 8);
+	assert_true(is_due(f));
+	step(f);
+	assert_false(is_due(f));
 	f->spare.is_urgent = true;
 	assert_true(is_due(f));
 	assert_false(is_finished(f, NS_PER_MS));
+	/* What it has is synced first. */
+	assert_false(is_finished(f, NS_PER_S));
+	assert_int_equal(spare_step(&f->spare, &f->config, NS_PER_S), 0);
+	assert_int_equal(fault_ops_calls(&f->faults, FAULT_FDATASYNC), 1);
 	assert_true(is_finished(f, NS_PER_S));
 }
 
@@ -135,14 +145,15 @@ static void a_failed_step_leaves_no_file(void **state)
 	static const enum fault_op ops[] = {FAULT_FALLOCATE, FAULT_FSYNC};
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
 		fault_ops_set(&f->faults, ops[i], -ENOSPC, 0, false);
-		assert_int_equal(spare_step(&f->spare, &f->config), -ENOSPC);
+		assert_int_equal(spare_step(&f->spare, &f->config, 0), -ENOSPC);
 		assert_int_equal(f->spare.fd, -1);
 		assert_int_equal(
 			faccessat(f->config.directory_fd, SEGMENT_SPARE_NAME, F_OK, 0), -1);
 	}
 	step(f);
+	f->spare.is_urgent = true;
 	fault_ops_set(&f->faults, FAULT_FDATASYNC, -EIO, 0, false);
-	assert_int_equal(spare_step(&f->spare, &f->config), -EIO);
+	assert_int_equal(spare_step(&f->spare, &f->config, 0), -EIO);
 	assert_int_equal(f->spare.fd, -1);
 	assert_int_equal(faccessat(f->config.directory_fd, SEGMENT_SPARE_NAME, F_OK, 0), -1);
 }
