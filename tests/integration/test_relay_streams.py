@@ -50,6 +50,58 @@ def test_seam_while_publishing_goes_on_has_no_gap_and_no_repeat(stage):
         client.close()
 
 
+def live_upstream(stage):
+    """The stream's own one, when every catch-up has met it and gone."""
+    wait_until(lambda: ["from=newest" in c.path for c in stage.runtime.connections] == [True],
+               "one upstream, the live one")
+    return stage.runtime.connections[0]
+
+
+def observe_held(stage):
+    """A second client of the stream, whose upstream is still held; (client, upstream)."""
+    runtime = stage.runtime
+    live_upstream(stage)
+    runtime.holds_next = True
+    client = stage.relay.observe("w")
+    runtime.wait_for(lambda r: len(r.connections) == 2, "the second upstream")
+    runtime.holds_next = False
+    return client, runtime.connections[1]
+
+
+def test_client_that_meets_a_live_ring_ahead_of_it_gets_what_is_between(stage):
+    payloads = stage.fill("w", 5)
+    with stage.relay.observe("w") as first:
+        assert payloads_of(first.until_caught_up()) == payloads
+        second, upstream = observe_held(stage)
+        more = [event("text_delta", n=n) for n in range(100, 110)]
+        stage.runtime.append_many("w", more)
+        assert payloads_of(first.events(10)) == more
+        with second:
+            stage.runtime.send_on(upstream, through=8)
+            assert payloads_of(second.until_caught_up()) == payloads + more[:3]
+            assert payloads_of(second.events(7)) == more[3:]  # its upstream sends no more
+            live_upstream(stage)  # alone again
+            stage.runtime.append("w", event("text_delta", n=1))
+            for client in (first, second):
+                assert payloads_of(client.events(1)) == [event("text_delta", n=1)]
+
+
+def test_client_that_meets_a_live_ring_behind_it_hears_nothing_twice(stage):
+    payloads = stage.fill("w", 5)
+    with stage.relay.observe("w") as first:
+        first.until_caught_up()
+        stage.runtime.hold(live_upstream(stage))
+        more = [event("text_delta", n=n) for n in range(100, 110)]
+        stage.runtime.append_many("w", more)
+        with stage.relay.observe("w") as second:
+            assert payloads_of(second.until_caught_up()) == payloads + more
+            live_upstream(stage)  # alone again: the second one has joined it
+            stage.runtime.release()
+            stage.runtime.append("w", event("text_delta", n=1))
+            assert payloads_of(first.events(11)) == [*more, event("text_delta", n=1)]
+            assert payloads_of(second.events(1)) == [event("text_delta", n=1)]
+
+
 def test_all_clients_of_a_stream_share_one_live_upstream(stage):
     stage.fill("w", 10)
     clients = [stage.relay.observe("w", role) for role in ("operator", "viewer", "operator")]
@@ -58,7 +110,7 @@ def test_all_clients_of_a_stream_share_one_live_upstream(stage):
     stage.runtime.append("w", event("text_delta", n=99))
     for client in clients:
         client.events(1)
-    wait_until(lambda: len(stage.runtime.connections) == 1, "one upstream")
+    live_upstream(stage)
     newest = [path for path in stage.runtime.upgrades() if "from=newest" in path]
     assert len(newest) == 1
     for client in clients:

@@ -39,10 +39,11 @@ class Record:
 
 
 class _Connection:
-    def __init__(self, writer, worker_id):
-        self.writer, self.worker_id = writer, worker_id
+    def __init__(self, writer, worker_id, path):
+        self.writer, self.worker_id, self.path = writer, worker_id, path
         self.position = 0  # index into the log: what comes next
         self.told_caught_up = False
+        self.holds = False
 
 
 class FakeRuntime:
@@ -56,6 +57,7 @@ class FakeRuntime:
         self.silent = False        # accept and answer nothing
         self.before_send = None    # callable(bytes) -> bytes to send instead of a message's frame
         self.holds = False         # events are not sent on
+        self.holds_next = False    # the same for each connection that comes while it is set
         self.page = None           # workers on a page of the list, at most
         self.connections = []
         self._changed = threading.Condition()
@@ -177,8 +179,16 @@ class FakeRuntime:
         def release():
             self.holds = False
             for connection in list(self.connections):
+                connection.holds = False
                 self._feed(connection)
         self._do(release)
+
+    def hold(self, connection):
+        self._do(lambda: setattr(connection, "holds", True))
+
+    def send_on(self, connection, through):
+        """To a connection that is held: the records up to that sequence, and that this is all."""
+        self._do(lambda: self._feed(connection, through))
 
     def upgrades(self, worker_id=None):
         with self._changed:
@@ -254,7 +264,7 @@ class FakeRuntime:
                       "Sec-WebSocket-Protocol: sightline.v1.msgpack\r\n\r\n").encode())
         parts = urllib.parse.urlsplit(path)
         query = dict(urllib.parse.parse_qsl(parts.query))
-        connection = _Connection(writer, urllib.parse.unquote(parts.path.split("/")[3]))
+        connection = _Connection(writer, urllib.parse.unquote(parts.path.split("/")[3]), path)
         problem = self._place(connection, query)
         if problem is not None:
             self._send(connection, [{"kind": "diagnostic", "diagnostic": {
@@ -266,6 +276,7 @@ class FakeRuntime:
             "heartbeat_s": 30, "oldest": self.cursor_at(self.oldest),
             "newest": self.cursor_at(self.newest)}}])
         self.connections.append(connection)
+        connection.holds = self.holds_next
         self._feed(connection)
         with self._changed:
             self._changed.notify_all()
@@ -299,12 +310,16 @@ class FakeRuntime:
             connection.position = keyframes[-1] if keyframes else (mine[0] if mine else 0)
         return None
 
-    def _feed(self, connection):
-        if self.holds:
-            return
+    def _feed(self, connection, through=None):
+        if through is None:
+            if self.holds or connection.holds:
+                return
+            through = self.newest
         items, size = [], 0
         while connection.position < len(self.records):
             record = self.records[connection.position]
+            if record.sequence > through:
+                break
             connection.position += 1
             if record.worker_id != connection.worker_id or record.sequence < self.oldest:
                 continue
@@ -318,7 +333,7 @@ class FakeRuntime:
             size += len(record.payload)
         if not connection.told_caught_up:
             connection.told_caught_up = True
-            items.append({"kind": "caught_up", "cursor": self.cursor_at(self.newest)})
+            items.append({"kind": "caught_up", "cursor": self.cursor_at(through)})
         if items:
             self._send(connection, items)
 
