@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 
 import corpus
+import hostile
 import planted
 
 SECONDS = "0.4"
@@ -17,20 +18,7 @@ EXAMPLE = corpus.ROOT / "units/policy.example.yaml"
 SIZES = [1_000, 10_000, 100_000]
 PEERS = ["jansson", "json_c"]
 HOSTILE = 1_000_000
-
-# Texts in which something seems to begin at every place.
-SLOW_TEXTS = {
-    "headers of JWT": "eyJ",
-    "parts of JWT": "eyJhbGciOiJIUzI1NiJ9.",
-    "prefixes of keys": "sk-proj-",
-    "opening lines of private keys": "-----BEGIN PRIVATE KEY-----",
-    "private keys": "-----BEGIN PRIVATE KEY-----x-----END PRIVATE KEY-----",
-    "assignments": "token=",
-    "URLs": "://a:b",
-    "escapes": "\u00e9\n\"A",
-    "dashes": "-",
-}
-
+TIMES_SMALLER = 8
 
 def tools():
     return pathlib.Path(os.environ["SIGHTLINE_BIN_DIR"]).parent / "tests"
@@ -96,6 +84,12 @@ def gigabytes(case, ours, ratio):
     return {"case": case, "value": rate(ours, "bytes") / 1e9, "unit": "GB/s", "ratio": ratio}
 
 
+def measure_hostile(arguments, scratch, policy, event):
+    path = scratch / "events"
+    path.write_text(event + "\n")
+    return measure(arguments, "project_events", policy, "viewer", path)
+
+
 def run(arguments):
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
@@ -111,10 +105,11 @@ def run(arguments):
             ours, ratio = compare(arguments, scratch / "corpus", policy, "viewer")
             yield {"case": f"{rules}, {name}", "value": rate(ours, "events"), "unit": "events/s",
                    "ratio": ratio}
-        for case, part in SLOW_TEXTS.items():
-            speeds = []
-            for size in (HOSTILE // 10, HOSTILE):
-                path = write_events(scratch / "events", [part * (size // len(part))])
-                speeds.append(measure(arguments, "project_events", policies[1][1], "viewer", path))
-            yield {**gigabytes(f"1 MB of {case}", speeds[1], {}),
-                   "ratio": {"100 KB": rate(speeds[1], "bytes") / rate(speeds[0], "bytes")}}
+        for case, text, make in hostile.cases():
+            policy = scratch / "hostile.yaml"
+            policy.write_text(text)
+            small, large = (measure_hostile(arguments, scratch, policy, make(size))
+                            for size in (HOSTILE // TIMES_SMALLER, HOSTILE))
+            yield {**gigabytes(f"1 MB of {case}", large, {}),
+                   "ratio": {f"{TIMES_SMALLER} times smaller": rate(large, "bytes") /
+                             rate(small, "bytes")}}
