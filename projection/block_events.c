@@ -7,12 +7,14 @@
 
 #include "projection/engine_private.h"
 #include "proto/base/bytes.h"
-#include "proto/ids.h"
 
 static int key_is(struct engine *engine, const struct json_token *key, const char *name, bool *same)
 {
 	const uint8_t *text;
-	size_t len;
+	size_t len = key->end - key->start - 2;
+	*same = false;
+	if (!key->escaped && len != strlen(name))
+		return 0;
 	int r = engine_text_of(engine, key, &text, &len);
 	if (r == 0)
 		*same = len == strlen(name) && memcmp(text, name, len) == 0;
@@ -107,22 +109,12 @@ static int name_block(struct engine *engine, uint32_t object, size_t rule, const
 
 /* ---- what an event is to the blocks ---- */
 
-struct parts {
-	bool delta[POLICY_BLOCKS_MAX], done[POLICY_BLOCKS_MAX], snapshot[POLICY_BLOCKS_MAX];
-};
-
-static bool is_kind(const char *glob, const uint8_t *kind, size_t len)
-{
-	return glob != NULL && glob_matches(glob, strlen(glob), (const char *)kind, len);
-}
-
 /* Takes every string member of this name for the kind. *first: whether the first one is a string.
  */
-static int note_kinds(
-	struct engine *engine, uint32_t object, const char *name, struct parts *parts, bool *first)
+static int note_kinds(struct engine *engine, uint32_t object, const char *name,
+	struct kind_parts *parts, bool *first)
 {
 	const struct json_token *token = engine->tape.token;
-	const struct policy_role *role = engine->rules->role;
 	bool any = false;
 	*first = false;
 	for (uint32_t key = object + 1; key < token[object].next; key = token[key + 1].next) {
@@ -139,13 +131,9 @@ static int note_kinds(
 		if (token[key + 1].type != JSON_STRING)
 			continue;
 		r = engine_text_of(engine, &token[key + 1], &kind, &len);
-		for (size_t i = 0; r == 0 && i < role->block_count; i++) {
-			parts->delta[i] |= is_kind(role->block[i].delta, kind, len);
-			parts->done[i] |= is_kind(role->block[i].done, kind, len);
-			parts->snapshot[i] |= is_kind(role->block[i].snapshot, kind, len);
-		}
 		if (r < 0)
 			return r;
+		rules_find_parts(engine->rules, kind, len, parts);
 	}
 	return 0;
 }
@@ -207,19 +195,19 @@ static void begin_anew(struct engine *engine, size_t rule, const uint8_t *within
 
 int engine_begin_block_event(struct engine *engine, uint32_t object, const uint8_t *within)
 {
-	const struct policy_role *role = engine->rules->role;
-	struct parts parts = {0};
+	struct kind_parts parts = {0};
 	bool has_kind, has_piece = false;
 	int r = note_kinds(engine, object, "event", &parts, &has_kind);
 	if (r == 0 && object == 0 && !has_kind)
 		r = note_kinds(engine, object, "type", &parts, &has_kind);
-	for (size_t i = 0; i < role->block_count && r == 0; i++) {
-		if (parts.snapshot[i])
+	bool is_part = (parts.snapshot | parts.delta | parts.done) != 0;
+	for (size_t i = 0; is_part && i < engine->rules->role->block_count && r == 0; i++) {
+		if ((parts.snapshot >> i & 1) != 0)
 			begin_anew(engine, i, within);
-		if (parts.delta[i] && !has_piece) {
+		if ((parts.delta >> i & 1) != 0 && !has_piece) {
 			has_piece = true;
 			r = begin_piece(engine, object, i, within);
-		} else if (parts.done[i]) {
+		} else if ((parts.done >> i & 1) != 0) {
 			r = end_block(engine, object, i, within);
 		}
 	}
@@ -342,16 +330,17 @@ static int name_in_flight(struct engine *engine, size_t rule, struct block_name 
 	struct frame *above = engine->above;
 	const uint8_t *text = NULL;
 	size_t len = 0;
-	if (path->count > 0 && above->key[rule] == 0) {
-		const char *key = path->step[path->count - 1].name;
-		int64_t value = find_member(engine, above->container, key);
+	if ((above->keys_told >> rule & 1) == 0) {
+		int64_t value = 0;
+		if (path->count > 0)
+			value = find_member(
+				engine, above->container, path->step[path->count - 1].name);
 		if (value < 0)
 			return (int)value;
-		above->key[rule] = value > 0 ? (uint32_t)value : NO_KEY;
+		above->key[rule] = (uint32_t)value;
+		above->keys_told |= UINT32_C(1) << rule;
 	}
-	int r = 0;
-	if (path->count > 0 && above->key[rule] != NO_KEY)
-		r = scalar_of(engine, above->key[rule], &text, &len);
+	int r = scalar_of(engine, above->key[rule], &text, &len);
 	if (r == 0)
 		block_name_set(name, rule, above->within, text, len);
 	return r;

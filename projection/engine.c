@@ -117,20 +117,27 @@ int engine_text_of(
 
 /* ---- the walk ---- */
 
+/* `within`: of a nested event of a pass; else NULL. */
 static void enter_container(
 	struct engine *engine, uint32_t value, unsigned int depth, const uint8_t *within)
 {
+	static const uint8_t nobody[BLOCK_WITHIN_BYTES];
 	const struct json_token *token = &engine->tape.token[value];
 	struct frame *frame = &engine->frame[depth];
-	*frame = (struct frame){.container = value,
-		.child = value + 1,
-		.end = token->next,
-		.is_object = token->type == JSON_OBJECT,
-		.is_nested = within != NULL};
-	if (within == NULL && engine->above != NULL)
-		within = engine->above->within;
-	if (within != NULL)
-		memcpy(frame->within, within, sizeof(frame->within));
+	frame->container = value;
+	frame->child = value + 1;
+	frame->end = token->next;
+	frame->done_bytes = 0;
+	frame->is_object = token->type == JSON_OBJECT;
+	frame->has_kept = false;
+	if (engine->open_blocks == NULL)
+		return;
+	frame->is_nested = within != NULL;
+	frame->told = frame->tells = false;
+	frame->keys_told = 0;
+	if (within == NULL)
+		within = engine->above != NULL ? engine->above->within : nobody;
+	memcpy(frame->within, within, sizeof(frame->within));
 }
 
 /* Judges an event, the root or nested. `within`: whose it is, told for a nested one of a pass. */
@@ -155,7 +162,7 @@ static int visit(struct engine *engine, uint32_t value, const uint64_t *above, u
 	bool is_object = token->type == JSON_OBJECT, allowed = true, replaced;
 	const uint64_t *passable = engine->rules->unchecked;
 	struct look look;
-	uint8_t within[BLOCK_WITHIN_BYTES] = {0};
+	uint8_t within[BLOCK_WITHIN_BYTES];
 	if (is_object) {
 		passable = engine_set(engine, SET_PASSABLE);
 		int r = engine_look_at_members(engine, value, &look);

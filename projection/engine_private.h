@@ -21,20 +21,21 @@ struct frame {
 	uint32_t child, end; /* tokens: the next key or element, and what is behind the last */
 	uint32_t done_bytes; /* where the member or element before ends */
 	bool is_object;
-	bool is_nested; /* it is an event, but for the root */
-	bool has_kept;  /* one before stays in the output */
+	bool has_kept; /* one before stays in the output */
 
+	/* The rest is there for an event of a pass alone. */
+	bool is_nested;                     /* it is an event, but for the root */
 	uint8_t within[BLOCK_WITHIN_BYTES]; /* whose it is, as in struct block_name */
 	/* What in it tells whose the events nested in it are, once that has been looked for. */
 	bool told, tells;
 	uint8_t teller[BLOCK_WITHIN_BYTES];
-	/* Of an object with texts of blocks in flight: the token of the key, by rule. */
-	uint32_t key[POLICY_BLOCKS_MAX]; /* 0: not looked for yet; NO_KEY */
+	/* Of texts of blocks in flight in it: the token of the key by rule, once looked for. */
+	uint32_t keys_told;              /* bit r: of rule r */
+	uint32_t key[POLICY_BLOCKS_MAX]; /* 0: there is none */
 };
 
 /* In `user` of a string's token: the number of its piece from 1 on; 0: it is none. */
 enum { TOKEN_PIECE_UNNAMED = UINT16_MAX /* one of too many */ };
-#define NO_KEY UINT32_MAX
 
 /* What becomes of a value; negative errno besides. */
 enum fate { FATE_STAYS, FATE_ENTERED, FATE_REMOVED };

@@ -1,5 +1,6 @@
 #include "projection/rules.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@ enum { CACHE_ENTRIES = 256, CACHED_KIND_BYTES = 62 };
 
 struct kind_entry {
 	bool used, allowed;
+	struct kind_parts parts;
 	uint8_t len;
 	uint8_t kind[CACHED_KIND_BYTES];
 };
@@ -268,6 +270,41 @@ static size_t cache_place(const uint8_t *kind, size_t len)
 	return (size_t)(hash >> 40) % CACHE_ENTRIES;
 }
 
+static bool is_kind(const char *glob, const uint8_t *kind, size_t len)
+{
+	return glob != NULL && glob_matches(glob, strlen(glob), (const char *)kind, len);
+}
+
+static struct kind_parts find_parts(const struct rules *rules, const uint8_t *kind, size_t len)
+{
+	const struct policy_role *role = rules->role;
+	struct kind_parts parts = {0};
+	static_assert(POLICY_BLOCKS_MAX <= 32, "a bit for each rule");
+	for (size_t i = 0; i < role->block_count; i++) {
+		parts.delta |= (uint32_t)is_kind(role->block[i].delta, kind, len) << i;
+		parts.done |= (uint32_t)is_kind(role->block[i].done, kind, len) << i;
+		parts.snapshot |= (uint32_t)is_kind(role->block[i].snapshot, kind, len) << i;
+	}
+	return parts;
+}
+
+/* The place of a short kind in the cache, where it stands then. */
+static size_t look_up(struct rules *rules, const uint8_t *kind, size_t len)
+{
+	size_t place = cache_place(kind, len);
+	struct kind_entry *entry = &rules->cache->entry[place];
+	uint64_t *start = &rules->cache->start[place * rules->words];
+	if (entry->used && entry->len == len && memcmp(entry->kind, kind, len) == 0)
+		return place;
+	memset(start, 0, rules->words * sizeof(*start));
+	entry->allowed = judge(rules, kind, len, start);
+	entry->parts = find_parts(rules, kind, len);
+	entry->len = (uint8_t)len;
+	memcpy(entry->kind, kind, len);
+	entry->used = true;
+	return place;
+}
+
 bool rules_judge_kind(struct rules *rules, const uint8_t *kind, size_t len, uint64_t *start)
 {
 	if (len > CACHED_KIND_BYTES) {
@@ -276,19 +313,22 @@ bool rules_judge_kind(struct rules *rules, const uint8_t *kind, size_t len, uint
 			allowed = rules_judge_kind(rules, kind, 0, start) && allowed;
 		return allowed;
 	}
-	size_t place = cache_place(kind, len);
-	struct kind_entry *entry = &rules->cache->entry[place];
-	uint64_t *cached = &rules->cache->start[place * rules->words];
-	if (!entry->used || entry->len != len || memcmp(entry->kind, kind, len) != 0) {
-		memset(cached, 0, rules->words * sizeof(*cached));
-		entry->allowed = judge(rules, kind, len, cached);
-		entry->len = (uint8_t)len;
-		memcpy(entry->kind, kind, len);
-		entry->used = true;
-	}
+	size_t place = look_up(rules, kind, len);
+	const uint64_t *cached = &rules->cache->start[place * rules->words];
 	for (size_t i = 0; i < rules->words; i++)
 		start[i] |= cached[i];
-	return entry->allowed;
+	return rules->cache->entry[place].allowed;
+}
+
+void rules_find_parts(
+	struct rules *rules, const uint8_t *kind, size_t len, struct kind_parts *parts)
+{
+	struct kind_parts found = len > CACHED_KIND_BYTES
+					  ? find_parts(rules, kind, len)
+					  : rules->cache->entry[look_up(rules, kind, len)].parts;
+	parts->delta |= found.delta;
+	parts->done |= found.done;
+	parts->snapshot |= found.snapshot;
 }
 
 /* ---- digests ---- */

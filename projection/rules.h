@@ -77,6 +77,16 @@ void rules_free(struct rules *rules);
  */
 bool rules_judge_kind(struct rules *rules, const uint8_t *kind, size_t len, uint64_t *start);
 
+/* Which blocks events of a kind have pieces of, end, or show anew: bit r, of the policy's rule r.
+ */
+struct kind_parts {
+	uint32_t delta, done, snapshot;
+};
+
+/* Adds to `parts` what events of this kind are. */
+void rules_find_parts(
+	struct rules *rules, const uint8_t *kind, size_t len, struct kind_parts *parts);
+
 /* Digest of all that decides what this role sees of this stream: equal if and only if that is. */
 void rules_view_revision(const struct rules *rules, const char *runtime_id, const char *worker_id,
 	uint8_t out[VIEW_REVISION_BYTES]);
