@@ -1,5 +1,5 @@
-"""Events made to be slow for projection: texts in which something seems to begin at every place, and
-events in which rules match everywhere. Each grows with the size asked for, and its cost must do no
+"""Events made to be slow for projection: texts in which something seems to begin at every place,
+and events in which rules match everywhere. Each grows with the size asked for, and its cost must do no
 more than that."""
 import json
 
