@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -57,6 +59,12 @@ static long try_execve(void)
 	return execve("/bin/true", argv, NULL);
 }
 
+static long try_execveat(void)
+{
+	char *argv[] = {strdup("true"), NULL};
+	return syscall(SYS_execveat, AT_FDCWD, "/bin/true", argv, NULL, 0);
+}
+
 static long try_fork(void)
 {
 	return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
@@ -65,6 +73,14 @@ static long try_fork(void)
 static long try_thread(void)
 {
 	return syscall(SYS_clone, CLONE_VM | CLONE_THREAD | CLONE_SIGHAND, 0, 0, 0, 0);
+}
+
+static long try_clone3(void)
+{
+	struct {
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+	} args = {.exit_signal = SIGCHLD};
+	return syscall(435, &args, sizeof(args)); /* clone3 */
 }
 
 static long try_ptrace(void)
@@ -84,6 +100,32 @@ static long try_mprotect_exec(void)
 	void *page = mmap(
 		NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return page == MAP_FAILED ? -1 : mprotect(page, PAGE_BYTES, PROT_READ | PROT_EXEC);
+}
+
+static long try_pkey_mprotect_exec(void)
+{
+	void *page = mmap(
+		NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return page == MAP_FAILED
+		       ? -1
+		       : syscall(SYS_pkey_mprotect, page, PAGE_BYTES, PROT_READ | PROT_EXEC, -1);
+}
+
+/* What can be read can be executed from then on. */
+static long try_personality(void)
+{
+	return personality(READ_IMPLIES_EXEC);
+}
+
+static long try_memfd(void)
+{
+	return syscall(SYS_memfd_create, "code", 0);
+}
+
+static long try_process_vm_writev(void)
+{
+	struct iovec nothing = {NULL, 0};
+	return syscall(SYS_process_vm_writev, getpid(), &nothing, 1, &nothing, 1, 0);
 }
 
 static long try_memory(void)
@@ -124,11 +166,17 @@ static const struct {
 	{"unix-socket", try_unix_socket},
 	{"connect", try_connect},
 	{"execve", try_execve},
+	{"execveat", try_execveat},
 	{"fork", try_fork},
+	{"clone3", try_clone3},
 	{"thread", try_thread},
 	{"ptrace", try_ptrace},
 	{"mmap-exec", try_mmap_exec},
 	{"mprotect-exec", try_mprotect_exec},
+	{"pkey_mprotect-exec", try_pkey_mprotect_exec},
+	{"personality", try_personality},
+	{"memfd", try_memfd},
+	{"process_vm_writev", try_process_vm_writev},
 	{"memory", try_memory},
 	{"pipe", try_pipe},
 	{"accept", try_accept},

@@ -8,6 +8,7 @@ import struct
 import subprocess
 
 import msgpack
+import older_kernel
 import pytest
 
 from projection import OPEN_PASS, Projection
@@ -20,6 +21,7 @@ roles:
     events: {allow: ["*"]}
 """
 KILLED = -signal.SIGSYS
+LANDLOCK = older_kernel.LANDLOCK_CREATE_RULESET
 REFUSED = 0
 
 # What each attempt ends in, and whether a build with a sanitizer allows it to its runtime.
@@ -30,11 +32,17 @@ ATTEMPTS = {
     "unix-socket": (KILLED, False),
     "connect": (KILLED, False),
     "execve": (KILLED, False),
+    "execveat": (KILLED, False),
     "fork": (KILLED, True),
+    "clone3": (REFUSED, False),
     "thread": (KILLED, True),
     "ptrace": (KILLED, True),
     "mmap-exec": (KILLED, False),
     "mprotect-exec": (KILLED, False),
+    "pkey_mprotect-exec": (KILLED, False),
+    "personality": (KILLED, False),
+    "memfd": (KILLED, False),
+    "process_vm_writev": (KILLED, False),
     "memory": (REFUSED, True),
     "pipe": (KILLED, False),
     "accept": (KILLED, False),
@@ -109,6 +117,27 @@ def test_nothing_is_inherited_but_what_is_needed(bin_dir, tmp_path):
     finally:
         process.terminate()
         assert process.wait(20) == 0
+
+
+def test_a_missing_layer_is_told_and_refused_unless_it_is_accepted(bin_dir, tmp_path):
+    program = bin_dir / "projection"
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY)
+    report = subprocess.run(older_kernel.without(LANDLOCK) + [program, "--sandbox-report"], capture_output=True,
+                            text=True, timeout=60)
+    (missing,) = [line for line in report.stdout.splitlines() if "MISSING" in line]
+    assert report.returncode == 1 and missing.startswith("files") and "Landlock" in missing
+    serve = older_kernel.without(LANDLOCK) + [program, "--policy", policy, "--socket", tmp_path / "p.sock"]
+    refused = subprocess.run(serve, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert "lacks a layer of the sandbox (files)" in refused.stderr
+    projection = Projection(bin_dir, tmp_path, POLICY, "--accept-incomplete-sandbox",
+                            run_by=older_kernel.without(LANDLOCK))
+    client = projection.client()
+    assert client.open_pass(1, "operator")[0] == "allow"
+    client.close()
+    assert projection.stop() == 0
+    assert "going on as told" in projection.stderr()
 
 
 def test_report_says_what_holds_and_why_each_call_is_left(bin_dir):

@@ -108,7 +108,7 @@ class Client:
 class Projection:
     """The program with a policy, listening at a path of its own."""
 
-    def __init__(self, bin_dir, directory, policy, *options):
+    def __init__(self, bin_dir, directory, policy, *options, run_by=()):
         directory = pathlib.Path(directory)
         self.policy = directory / "policy.yaml"
         self.policy.write_text(policy)
@@ -116,7 +116,7 @@ class Projection:
         self.stderr_path = directory / "stderr"
         with open(self.stderr_path, "wb") as stderr:
             self.process = subprocess.Popen(
-                [str(bin_dir / "projection"), "--policy", str(self.policy),
+                [*run_by, str(bin_dir / "projection"), "--policy", str(self.policy),
                  "--socket", str(self.path), *options],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
 
