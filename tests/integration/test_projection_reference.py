@@ -4,16 +4,18 @@ policies over random events, compared byte for byte.
 A failure prints the seed: SIGHTLINE_SEED=N repeats it alone.
 """
 
+import hashlib
 import json
 import os
 import random
 import re
 import subprocess
 
-ROUNDS = 40
+ROUNDS = 150
 EVENTS_A_ROUND = 60
-MASK, REMOVE, REWRITE, TRUNCATE = "mask", "remove", "rewrite_prefix", "truncate"
-STRENGTH = [REMOVE, MASK, REWRITE, TRUNCATE]
+MASK, REMOVE, HASH, REWRITE, TRUNCATE = "mask", "remove", "hash", "rewrite_prefix", "truncate"
+STRENGTH = [REMOVE, MASK, HASH, REWRITE, TRUNCATE]
+SECRET = b"a secret for hash"
 SPACE = re.compile(r"[ \t\r\n]*")
 SCALAR = re.compile(r'"(?:[^"\\]|\\.)*"|[-+.0-9A-Za-z]+')
 
@@ -106,6 +108,20 @@ def is_event(node):
         key == "data" and child.is_object for key, _, child in node.children)
 
 
+def digest(text, node):
+    def with_length(data):
+        return len(data).to_bytes(8, "little") + data
+
+    kind = "{[\"".find(text[node.start])
+    if kind < 0:
+        kind = {"t": 4, "f": 5, "n": 6}.get(text[node.start], 3)
+    value = node.value if kind == 2 else text[node.start:node.end]
+    key = hashlib.blake2b(SECRET, digest_size=32).digest()
+    return hashlib.blake2b(
+        b"\x01" + with_length(b"value") + kind.to_bytes(8, "little") + with_length(value.encode()),
+        key=key, digest_size=16).hexdigest()
+
+
 def denied(policy, kind):
     return any(matches(glob, kind) for glob in policy["deny"])
 
@@ -133,13 +149,15 @@ def project(policy, text):
         """Whether the node stays."""
         rules = hits.get(id(node), [])
         strongest = min((STRENGTH.index(rule["action"]) for rule in rules), default=None)
-        gone = strongest == 0 or (strongest == 1 and node is root)
+        gone = strongest == 0 or (strongest in (1, 2) and node is root)
         if id(node) in removed or gone:
             return False
         if strongest == 1:
             first = next(rule for rule in policy["rules"]
                          if rule in rules and rule["action"] == MASK)
             edits.append((node.start, node.end, json.dumps(first["with"])))
+        elif strongest == 2:
+            edits.append((node.start, node.end, json.dumps(digest(text, node))))
         elif strongest is not None and isinstance(node.value, str):
             change(node, rules)
         elif node.children:
@@ -207,7 +225,7 @@ def policy_text(policy):
     for rule in policy["rules"]:
         path = ".".join(name + (f"[{member}={glob}]" if member else "")
                         for name, member, glob in rule["steps"])
-        arguments = {MASK: {"with": rule["with"]}, REMOVE: {},
+        arguments = {MASK: {"with": rule["with"]}, REMOVE: {}, HASH: {},
                      REWRITE: {"from": "/a/b", "to": "/c"}, TRUNCATE: {"truncate": rule["keep"]}}
         rules.append({"in": rule["in"], "path": path, "action": rule["action"],
                       **arguments[rule["action"]]})
@@ -257,10 +275,11 @@ def run_round(bin_dir, tmp_path, seed):
     policy = random_policy(rng)
     path = tmp_path / "policy.json"
     path.write_text(policy_text(policy))
+    (tmp_path / "key").write_bytes(SECRET)
     events = [random_event(rng) for _ in range(EVENTS_A_ROUND)]
     result = subprocess.run(
         [bin_dir / "projection", "--explain", path, "--role", "r", "--runtime", "r",
-         "--worker", "w"], input="\n".join(events).encode() + b"\n", capture_output=True,
+         "--worker", "w", "--key", "key"], input="\n".join(events).encode() + b"\n", capture_output=True,
         timeout=60)
     assert result.returncode == 0, result.stderr
     answers = [json.loads(line) for line in result.stdout.splitlines()]
@@ -269,7 +288,8 @@ def run_round(bin_dir, tmp_path, seed):
         expected = project(policy, event)
         assert (answer["verdict"], answer["payload"]) == expected, (
             f"SIGHTLINE_SEED={seed}", policy_text(policy), event)
-    return [answer["verdict"] for answer in answers]
+    return [answer["verdict"] for answer in answers], [
+        rule for answer in answers for rule in answer["rules"]]
 
 
 def test_both_implementations_give_the_same_bytes(bin_dir, tmp_path):
@@ -277,7 +297,10 @@ def test_both_implementations_give_the_same_bytes(bin_dir, tmp_path):
         run_round(bin_dir, tmp_path, int(os.environ["SIGHTLINE_SEED"]))
         return
     base = random.randrange(1 << 32)
-    verdicts = []
+    verdicts, actions = [], []
     for i in range(ROUNDS):
-        verdicts += run_round(bin_dir, tmp_path, base + i)
+        more, rules = run_round(bin_dir, tmp_path, base + i)
+        verdicts += more
+        actions += [rule.split()[1] for rule in rules]
     assert {"pass", "rewrite", "deny"} <= set(verdicts)
+    assert {*STRENGTH, "deny"} == set(actions)
