@@ -41,14 +41,14 @@ int policy_read_text(const char *key, size_t max_bytes, bool may_be_empty, char 
 static int read_id_glob(const char *key, char **out, struct yaml_tree *tree,
 	const yaml_node_t *node, struct yaml_error *error)
 {
-	int r = policy_read_text(key, POLICY_GLOB_BYTES_MAX, false, out, tree, node, error);
-	for (const char *p = *out; r == 0 && *p != '\0'; p++) {
+	const char *text = yaml_text(node);
+	for (const char *p = text; p != NULL && *p != '\0'; p++) {
 		if (*p != '*' && *p != '?' && !id_is_valid(p, 1))
-			r = yaml_fail(error, tree, node,
-				"%s \"%s\" matches no id, for its character %zu", key, *out,
-				(size_t)(p - *out) + 1);
+			return yaml_fail(error, tree, node,
+				"%s \"%s\" matches no id, for its character %zu", key, text,
+				(size_t)(p - text) + 1);
 	}
-	return r;
+	return policy_read_text(key, POLICY_GLOB_BYTES_MAX, false, out, tree, node, error);
 }
 
 /* A glob over names of kinds or commands, which may be any text. */

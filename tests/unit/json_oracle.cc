@@ -24,6 +24,7 @@ namespace
 
 constexpr int ROUNDS = 60000;
 constexpr int MUTATIONS = 6;
+constexpr int NASTY_ROUNDS = 200;
 
 using Random = std::mt19937_64;
 
@@ -43,6 +44,27 @@ const char *const SPACES[] = {"", "", "", " ", "\n", "\t\r ", "                 
 const char *const PIECES[] = {",", ":", "{", "}", "[", "]", "\"", "\\", "\\u", "\\ud800", "\\udc00",
 	"\x80", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "\x01", "0", "-", ".", "e",
 	"+", "tru", "nul", " ", "\n", "//", "'", "\x7f", "\xef\xbb\xbf"};
+
+// What parsers get wrong, by the experience of others; each is judged, and mutated.
+const std::string NASTY[] = {"", " ", "[", "]", "{", "}", "[[]", "[]]", "[1,]", "[,1]", "[1,,2]",
+	"[1 2]", "[1:2]", "{\"a\":1,}", "{,}", "{\"a\"}", "{\"a\":}", "{:1}", "{\"a\" 1}", "{a:1}",
+	"{'a':1}", "{1:1}", "{\"a\":1 \"b\":2}", "{\"a\":1}{", "{\"a\":1}#", "{}//x", "/**/{}",
+	"[] []", "[]\f", "[\v]", "[\xc2\xa0]", "[\xe2\x81\xa0]", "[True]", "[nul]", "[nulll]",
+	"[NaN]", "[Infinity]", "[-Infinity]", "[01]", "[-01]", "[-]", "[+1]", "[.5]", "[5.]",
+	"[1.e1]", "[1e]", "[1e+]", "[0x1]", "[1_0]", "[1.5.2]", "[--1]", "[-0]", "[-0.0e-0]",
+	"[0e+1]", "[1E400]", "[1e-400]", "[123456789012345678901234567890]", "[9007199254740993]",
+	"[\"\\x00\"]", "[\"\\a\"]", "[\"\\\"]", "[\"\\u\"]", "[\"\\u00\"]", "[\"\\u00G0\"]",
+	"[\"\\U0041\"]", "[\"\\ud800\"]", "[\"\\udc00\"]", "[\"\\ud800\\ud800\"]",
+	"[\"\\ud800\\n\"]", "[\"\\ud800x\"]", "[\"\\udc00\\ud800\"]", "[\"\\udbff\\udfff\"]",
+	"[\"\\uD834\\uDd1e\"]", "[\"\\u0000\"]", "[\"\\uffff\"]", "[\"\t\"]", "[\"\n\"]",
+	"[\"\x1f\"]", "[\"\x7f\"]", "[\"\x80\"]", "[\"\xc0\x80\"]", "[\"\xc1\xbf\"]", "[\"\xc3\"]",
+	"[\"\xe0\x80\x80\"]", "[\"\xed\x9f\xbf\"]", "[\"\xed\xa0\x80\"]", "[\"\xed\xbf\xbf\"]",
+	"[\"\xef\xbf\xbf\"]", "[\"\xf0\x80\x80\x80\"]", "[\"\xf0\x9f\x98\"]",
+	"[\"\xf4\x8f\xbf\xbf\"]", "[\"\xf4\x90\x80\x80\"]", "[\"\xf8\x88\x80\x80\x80\"]",
+	"[\"\xfe\"]", "[\"\xff\"]", "[\"a", "[\"a\\", "[\"a\\\"", "\"", "\"a", "a", "null", "1",
+	"\"\"", "\xef\xbb\xbf{}", "\xff\xfe{", "{\"a\":\"b\",\"a\":\"c\"}", "{\"\":{\"\":{}}}",
+	"{\"\\u0000\":0}", std::string("[\0]", 3), std::string("[\"\0\"]", 5),
+	std::string("[]\0", 3), std::string("\0[]", 3)};
 
 template <size_t N> const char *any(Random &random, const char *const (&list)[N])
 {
@@ -120,6 +142,17 @@ bool depth_agrees(simdjson::dom::parser &parser)
 	return true;
 }
 
+// Judges a text, and what becomes of it.
+bool agree_on(simdjson::dom::parser &parser, Random &random, std::string text)
+{
+	bool good = agree(parser, text);
+	for (int i = 0; i < MUTATIONS && good; i++) {
+		mutate(random, text);
+		good = agree(parser, text);
+	}
+	return good;
+}
+
 } // namespace
 
 int main(int argc, char **argv)
@@ -129,15 +162,15 @@ int main(int argc, char **argv)
 	Random random(seed);
 	simdjson::dom::parser parser;
 	bool good = depth_agrees(parser);
-	for (int i = 0; i < ROUNDS && good; i++) {
-		std::string text = std::string(any(random, SPACES)) + make_value(random, 5) +
-				   any(random, SPACES);
-		good = agree(parser, text);
-		for (int j = 0; j < MUTATIONS && good; j++) {
-			mutate(random, text);
-			good = agree(parser, text);
-		}
+	for (const std::string &text : NASTY) {
+		good = good && agree(parser, text) && agree(parser, "{\"a\":" + text + "}");
+		for (int i = 0; i < NASTY_ROUNDS && good; i++)
+			good = agree_on(parser, random, text);
 	}
+	for (int i = 0; i < ROUNDS && good; i++)
+		good = agree_on(parser, random,
+			std::string(any(random, SPACES)) + make_value(random, 5) +
+				any(random, SPACES));
 	if (!good)
 		std::printf(
 			"repeat with: %s %llu\n", argv[0], static_cast<unsigned long long>(seed));
