@@ -5,6 +5,7 @@
 #include "eventlogd/log/event_log_inside.h"
 #include "eventlogd/log/reader.h"
 #include "eventlogd/log/verify.h"
+#include "tests/lib/random.h"
 
 static void on_finding(void *owner, const struct finding *finding)
 {

@@ -5,6 +5,7 @@
 
 #include "eventlogd/log/event_log_inside.h"
 #include "proto/base/clock.h"
+#include "tests/lib/random.h"
 
 enum {
 	STEPS_MIN = 20,

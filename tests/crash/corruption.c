@@ -26,6 +26,7 @@
 #include "proto/record.h"
 #include "tests/crash/log_dump.h"
 #include "tests/lib/disk_model.h"
+#include "tests/lib/random.h"
 
 enum {
 	SEGMENTS = 3,

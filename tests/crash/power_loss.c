@@ -23,6 +23,7 @@
 #include "tests/crash/chain.h"
 #include "tests/crash/chain_image.h"
 #include "tests/crash/chain_live.h"
+#include "tests/lib/random.h"
 
 enum {
 	LIVES = 3,

@@ -12,84 +12,18 @@
 
 #include "proto/base/attributes.h"
 #include "proto/base/bytes.h"
+#include "tests/lib/disk_model_inside.h"
 
 enum {
-	NAME_BYTES = 64,
-	NAMES_MAX = 256,
 	FIRST_FD = 1 << 20, /* ours; the kernel's are below */
-	FDS_MAX = 512,
 	SECTOR_BYTES = 512,
-	PAGE_BYTES = 4096,
 	FREE_BYTES = 1 << 30,
 	GROWN_MAX = 1 << 18, /* of a file that grows as it is written */
 };
 
-struct inode {
-	uint8_t *now;
-	uint8_t *first; /* as it was when the disk was made; NULL: as it is now */
-	size_t bytes, first_bytes, capacity;
-};
-
-struct entry {
-	char name[NAME_BYTES];
-	size_t inode;
-};
-
-struct names {
-	struct entry entries[NAMES_MAX];
-	size_t count;
-};
-
-enum call_kind { CALL_WRITE, CALL_ZERO, CALL_GROW, CALL_SYNC, CALL_LINK, CALL_UNLINK, CALL_RENAME };
-
-struct call {
-	enum call_kind kind;
-	bool is_directory; /* CALL_SYNC: of the directory */
-	size_t inode;
-	size_t offset, len;
-	size_t covers; /* CALL_SYNC: calls before this one */
-	uint8_t *bytes;
-	char name[NAME_BYTES], to[NAME_BYTES];
-};
-
-struct disk_model {
-	struct file_ops ops;
-	pthread_mutex_t mutex;
-	pthread_cond_t changed;
-	pthread_t owner;
-	bool is_dead, gate_is_closed, is_waiting;
-	unsigned int passes;
-	struct inode *inodes;
-	size_t inode_count, first_inodes;
-	struct names now, first;
-	struct call *calls;
-	size_t call_count, calls_allocated;
-	size_t fds[FDS_MAX]; /* inode + 1; 0: free */
-};
-
-static void *must(void *memory)
-{
-	if (memory == NULL)
-		abort();
-	return memory;
-}
-
-uint64_t random_next(uint64_t *state)
-{
-	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
-}
-
-uint64_t random_below(uint64_t *state, uint64_t bound)
-{
-	return random_next(state) % bound;
-}
-
 /* Names. */
 
-static struct entry *names_find(struct names *names, const char *name)
+static struct disk_entry *names_find(struct disk_names *names, const char *name)
 {
 	for (size_t i = 0; i < names->count; i++)
 		if (strcmp(names->entries[i].name, name) == 0)
@@ -97,9 +31,9 @@ static struct entry *names_find(struct names *names, const char *name)
 	return NULL;
 }
 
-static void names_put(struct names *names, const char *name, size_t inode)
+static void names_put(struct disk_names *names, const char *name, size_t inode)
 {
-	struct entry *entry = names_find(names, name);
+	struct disk_entry *entry = names_find(names, name);
 	if (entry == NULL) {
 		assert(names->count < NAMES_MAX && strlen(name) < NAME_BYTES);
 		entry = &names->entries[names->count++];
@@ -108,16 +42,16 @@ static void names_put(struct names *names, const char *name, size_t inode)
 	entry->inode = inode;
 }
 
-static bool names_take(struct names *names, const char *name, size_t inode)
+static bool names_take(struct disk_names *names, const char *name, size_t inode)
 {
-	struct entry *entry = names_find(names, name);
+	struct disk_entry *entry = names_find(names, name);
 	if (entry == NULL || entry->inode != inode)
 		return false;
 	*entry = names->entries[--names->count];
 	return true;
 }
 
-static void names_apply(struct names *names, const struct call *call)
+void disk_names_apply(struct disk_names *names, const struct disk_call *call)
 {
 	if (call->kind == CALL_LINK) {
 		names_put(names, call->name, call->inode);
@@ -131,27 +65,27 @@ static void names_apply(struct names *names, const struct call *call)
 
 /* Recording. All with the mutex held. */
 
-static struct call *record(struct disk_model *disk, enum call_kind kind, size_t inode)
+static struct disk_call *record(struct disk_model *disk, enum disk_call_kind kind, size_t inode)
 {
 	if (disk->call_count == disk->calls_allocated) {
 		disk->calls_allocated = disk->calls_allocated * 2 + 256;
 		disk->calls = must(
 			realloc(disk->calls, disk->calls_allocated * sizeof(*disk->calls)));
 	}
-	struct call *call = &disk->calls[disk->call_count++];
-	*call = (struct call){.kind = kind, .inode = inode};
+	struct disk_call *call = &disk->calls[disk->call_count++];
+	*call = (struct disk_call){.kind = kind, .inode = inode};
 	return call;
 }
 
-static size_t add_inode(struct disk_model *disk)
+size_t disk_model_add_inode(struct disk_model *disk)
 {
 	size_t count = disk->inode_count + 1;
 	disk->inodes = must(realloc(disk->inodes, count * sizeof(*disk->inodes)));
-	disk->inodes[disk->inode_count] = (struct inode){0};
+	disk->inodes[disk->inode_count] = (struct disk_inode){0};
 	return disk->inode_count++;
 }
 
-static struct inode *inode_of(struct disk_model *disk, int fd, size_t *number)
+static struct disk_inode *inode_of(struct disk_model *disk, int fd, size_t *number)
 {
 	size_t slot = (size_t)(fd - FIRST_FD);
 	if (fd < FIRST_FD || slot >= FDS_MAX || disk->fds[slot] == 0)
@@ -160,7 +94,7 @@ static struct inode *inode_of(struct disk_model *disk, int fd, size_t *number)
 	return &disk->inodes[*number];
 }
 
-static void keep_first(struct inode *inode)
+static void keep_first(struct disk_inode *inode)
 {
 	if (inode->first != NULL || inode->first_bytes == 0)
 		return;
@@ -202,7 +136,7 @@ static int on_list(void *owner, _unused_ int directory_fd, file_name_fn name, vo
 {
 	struct disk_model *disk = owner;
 	pthread_mutex_lock(&disk->mutex);
-	struct names names = disk->now;
+	struct disk_names names = disk->now;
 	pthread_mutex_unlock(&disk->mutex);
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < names.count; i++)
@@ -215,7 +149,7 @@ static int on_stat(void *owner, int fd, struct stat *out)
 	struct disk_model *disk = owner;
 	size_t number;
 	pthread_mutex_lock(&disk->mutex);
-	const struct inode *inode = inode_of(disk, fd, &number);
+	const struct disk_inode *inode = inode_of(disk, fd, &number);
 	*out = (struct stat){.st_mode = S_IFREG | 0640};
 	out->st_size = inode == NULL ? 0 : (off_t)inode->bytes;
 	out->st_blocks = out->st_size / 512;
@@ -242,16 +176,16 @@ static int on_open(
 	bool creates = (flags & O_CREAT) != 0;
 	if (creates ? !enter(disk) : (pthread_mutex_lock(&disk->mutex), disk->is_dead))
 		return leave(disk, -EIO);
-	const struct entry *entry = names_find(&disk->now, name);
+	const struct disk_entry *entry = names_find(&disk->now, name);
 	if (entry == NULL && !creates)
 		return leave(disk, -ENOENT);
 	if (entry != NULL && creates)
 		return leave(disk, -EEXIST);
-	size_t inode = entry != NULL ? entry->inode : add_inode(disk);
+	size_t inode = entry != NULL ? entry->inode : disk_model_add_inode(disk);
 	if (creates) {
-		struct call *call = record(disk, CALL_LINK, inode);
+		struct disk_call *call = record(disk, CALL_LINK, inode);
 		snprintf(call->name, sizeof(call->name), "%s", name);
-		names_apply(&disk->now, call);
+		disk_names_apply(&disk->now, call);
 	}
 	return leave(disk, new_fd(disk, inode));
 }
@@ -271,7 +205,7 @@ static ssize_t on_pread(void *owner, int fd, void *out, size_t len, uint64_t off
 	struct disk_model *disk = owner;
 	size_t number;
 	pthread_mutex_lock(&disk->mutex);
-	const struct inode *inode = inode_of(disk, fd, &number);
+	const struct disk_inode *inode = inode_of(disk, fd, &number);
 	size_t n = 0;
 	if (inode != NULL && offset < inode->bytes) {
 		n = inode->bytes - offset < len ? inode->bytes - (size_t)offset : len;
@@ -287,7 +221,7 @@ static ssize_t on_pwritev(
 	size_t number = 0, len = 0;
 	if (!enter(disk))
 		return leave(disk, -EIO);
-	struct inode *inode = inode_of(disk, fd, &number);
+	struct disk_inode *inode = inode_of(disk, fd, &number);
 	for (int i = 0; i < count; i++)
 		len += pieces[i].iov_len;
 	if (inode == NULL)
@@ -301,7 +235,7 @@ static ssize_t on_pwritev(
 	keep_first(inode);
 	if (offset + len > inode->bytes)
 		inode->bytes = (size_t)offset + len;
-	struct call *call = record(disk, CALL_WRITE, number);
+	struct disk_call *call = record(disk, CALL_WRITE, number);
 	call->offset = (size_t)offset;
 	call->len = len;
 	call->bytes = must(malloc(len + 1));
@@ -323,7 +257,7 @@ static int on_sync(void *owner, int fd)
 	pthread_mutex_unlock(&disk->mutex);
 	if (!enter(disk))
 		return leave(disk, -EIO);
-	struct call *call = record(disk, CALL_SYNC, number);
+	struct disk_call *call = record(disk, CALL_SYNC, number);
 	call->covers = covers;
 	call->is_directory = is_directory;
 	return leave(disk, 0);
@@ -335,10 +269,10 @@ static int on_fallocate(void *owner, int fd, int mode, uint64_t offset, uint64_t
 	size_t number;
 	if (!enter(disk))
 		return leave(disk, -EIO);
-	struct inode *inode = inode_of(disk, fd, &number);
+	struct disk_inode *inode = inode_of(disk, fd, &number);
 	if (inode == NULL)
 		return leave(disk, -EBADF);
-	struct call *call = record(disk, mode == 0 ? CALL_GROW : CALL_ZERO, number);
+	struct disk_call *call = record(disk, mode == 0 ? CALL_GROW : CALL_ZERO, number);
 	call->offset = (size_t)offset;
 	call->len = (size_t)len;
 	if (mode != 0) {
@@ -358,13 +292,13 @@ static int on_rename(void *owner, _unused_ int directory_fd, const char *from, c
 	struct disk_model *disk = owner;
 	if (!enter(disk))
 		return leave(disk, -EIO);
-	const struct entry *entry = names_find(&disk->now, from);
+	const struct disk_entry *entry = names_find(&disk->now, from);
 	if (entry == NULL)
 		return leave(disk, -ENOENT);
-	struct call *call = record(disk, CALL_RENAME, entry->inode);
+	struct disk_call *call = record(disk, CALL_RENAME, entry->inode);
 	snprintf(call->name, sizeof(call->name), "%s", from);
 	snprintf(call->to, sizeof(call->to), "%s", to);
-	names_apply(&disk->now, call);
+	disk_names_apply(&disk->now, call);
 	return leave(disk, 0);
 }
 
@@ -373,12 +307,12 @@ static int on_unlink(void *owner, _unused_ int directory_fd, const char *name)
 	struct disk_model *disk = owner;
 	if (!enter(disk))
 		return leave(disk, -EIO);
-	const struct entry *entry = names_find(&disk->now, name);
+	const struct disk_entry *entry = names_find(&disk->now, name);
 	if (entry == NULL)
 		return leave(disk, -ENOENT);
-	struct call *call = record(disk, CALL_UNLINK, entry->inode);
+	struct disk_call *call = record(disk, CALL_UNLINK, entry->inode);
 	snprintf(call->name, sizeof(call->name), "%s", name);
-	names_apply(&disk->now, call);
+	disk_names_apply(&disk->now, call);
 	return leave(disk, 0);
 }
 
@@ -387,7 +321,7 @@ static int on_map(void *owner, int fd, size_t len, const uint8_t **out)
 	struct disk_model *disk = owner;
 	size_t number;
 	pthread_mutex_lock(&disk->mutex);
-	const struct inode *inode = inode_of(disk, fd, &number);
+	const struct disk_inode *inode = inode_of(disk, fd, &number);
 	if (inode == NULL || inode->bytes < len)
 		return leave(disk, -EINVAL);
 	*out = inode->now;
@@ -526,212 +460,11 @@ bool disk_model_await(struct disk_model *disk, bool (*is_idle)(void *owner), voi
 	return is_waiting;
 }
 
-/* What a power loss leaves of one file. */
-
-enum left_over {
-	LEFT_NOTHING,
-	LEFT_ALL,
-	LEFT_UP_TO_A_CALL,
-	LEFT_PAGES,   /* each page as of any call */
-	LEFT_SECTORS, /* each sector as of any call */
-	LEFT_SOME_PAGES,
-	LEFT_TORN, /* sectors cut off within, where nothing durable stood */
-	LEFT_KINDS,
-};
-
-struct file_crash {
-	struct disk_model *disk;
-	size_t number, calls, durable_calls;
-	enum left_over left_over;
-	uint64_t *random;
-	uint8_t *bytes;
-	size_t len;
-	size_t *kept_calls; /* a sector holds what came before this call */
-};
-
-static void apply_bytes(struct file_crash *crash, const struct call *call, size_t from, size_t to)
-{
-	if (call->kind == CALL_WRITE)
-		memcpy(crash->bytes + from, call->bytes + (from - call->offset), to - from);
-	else
-		memset(crash->bytes + from, 0, to - from);
-}
-
-static size_t choose_kept(struct file_crash *crash, size_t up_to)
-{
-	switch (crash->left_over) {
-	case LEFT_NOTHING:
-		return crash->durable_calls;
-	case LEFT_ALL:
-		return crash->calls;
-	case LEFT_SOME_PAGES:
-	case LEFT_TORN:
-		return random_below(crash->random, 2) == 0 ? crash->durable_calls : crash->calls;
-	case LEFT_UP_TO_A_CALL:
-		return up_to;
-	default:
-		return crash->durable_calls +
-		       random_below(crash->random, crash->calls - crash->durable_calls + 1);
-	}
-}
-
-static void choose_sectors(struct file_crash *crash)
-{
-	size_t sectors = crash->len / SECTOR_BYTES + 1, kept = 0;
-	size_t up_to = crash->durable_calls +
-		       random_below(crash->random, crash->calls - crash->durable_calls + 1);
-	bool by_sector = crash->left_over == LEFT_SECTORS || crash->left_over == LEFT_TORN;
-	crash->kept_calls = must(calloc(sectors, sizeof(size_t)));
-	for (size_t i = 0; i < sectors; i++) {
-		if (by_sector || i % (PAGE_BYTES / SECTOR_BYTES) == 0)
-			kept = choose_kept(crash, up_to);
-		crash->kept_calls[i] = kept;
-	}
-}
-
-static bool is_zero(const uint8_t *bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (bytes[i] != 0)
-			return false;
-	return true;
-}
-
-/* A sector that held nothing may be found written to its half. */
-static void apply_torn(struct file_crash *crash, const struct call *call, size_t from, size_t to)
-{
-	size_t sector = from / SECTOR_BYTES * SECTOR_BYTES;
-	bool was_empty = is_zero(crash->bytes + sector, SECTOR_BYTES);
-	apply_bytes(crash, call, from, to);
-	if (!was_empty || random_below(crash->random, 4) != 0)
-		return;
-	size_t cut = sector + random_below(crash->random, SECTOR_BYTES);
-	bool keeps_end = random_below(crash->random, 2) == 0;
-	memset(crash->bytes + (keeps_end ? sector : cut), 0,
-		keeps_end ? cut - sector : sector + SECTOR_BYTES - cut);
-}
-
-static void apply_call(struct file_crash *crash, size_t number)
-{
-	const struct call *call = &crash->disk->calls[number];
-	if (call->offset + call->len > crash->len)
-		return; /* the size itself was lost */
-	if (number < crash->durable_calls) {
-		apply_bytes(crash, call, call->offset, call->offset + call->len);
-		return;
-	}
-	size_t end = call->offset + call->len;
-	for (size_t from = call->offset; from < end;) {
-		size_t to = (from / SECTOR_BYTES + 1) * SECTOR_BYTES;
-		if (to > end)
-			to = end;
-		if (number < crash->kept_calls[from / SECTOR_BYTES]) {
-			if (crash->left_over == LEFT_TORN)
-				apply_torn(crash, call, from, to);
-			else
-				apply_bytes(crash, call, from, to);
-		}
-		from = to;
-	}
-}
-
-static void find_size(struct file_crash *crash)
-{
-	const struct disk_model *disk = crash->disk;
-	const struct inode *inode = &disk->inodes[crash->number];
-	crash->len = inode->first_bytes;
-	for (size_t i = 0; i < crash->calls; i++) {
-		const struct call *call = &disk->calls[i];
-		if (call->inode != crash->number)
-			continue;
-		if (call->kind == CALL_SYNC && !call->is_directory &&
-			call->covers > crash->durable_calls)
-			crash->durable_calls = call->covers;
-	}
-	for (size_t i = 0; i < crash->calls; i++) {
-		const struct call *call = &disk->calls[i];
-		bool may_grow = call->kind == CALL_GROW || call->kind == CALL_WRITE;
-		if (call->inode == crash->number && may_grow &&
-			call->offset + call->len > crash->len &&
-			(i < crash->durable_calls || random_below(crash->random, 2) == 0))
-			crash->len = call->offset + call->len;
-	}
-}
-
-static void crash_file(struct file_crash *crash, struct inode *out)
-{
-	const struct inode *inode = &crash->disk->inodes[crash->number];
-	find_size(crash);
-	out->bytes = out->first_bytes = crash->len;
-	if (crash->len == 0)
-		return;
-	crash->bytes = out->now = must(calloc(1, align_up(crash->len, SECTOR_BYTES)));
-	if (inode->first_bytes != 0)
-		memcpy(out->now, inode->first != NULL ? inode->first : inode->now,
-			inode->first_bytes);
-	choose_sectors(crash);
-	for (size_t i = 0; i < crash->calls; i++) {
-		const struct call *call = &crash->disk->calls[i];
-		if (call->inode == crash->number &&
-			(call->kind == CALL_WRITE || call->kind == CALL_ZERO))
-			apply_call(crash, i);
-	}
-	free(crash->kept_calls);
-}
-
-static bool is_about_names(const struct call *call)
-{
-	return call->kind == CALL_LINK || call->kind == CALL_UNLINK || call->kind == CALL_RENAME;
-}
-
-static void crash_names(
-	const struct disk_model *disk, size_t calls, uint64_t *random, struct names *out)
-{
-	size_t durable = 0;
-	for (size_t i = 0; i < calls; i++)
-		if (disk->calls[i].kind == CALL_SYNC && disk->calls[i].is_directory &&
-			disk->calls[i].covers > durable)
-			durable = disk->calls[i].covers;
-	bool in_order = random_below(random, 2) == 0;
-	size_t kept = durable + random_below(random, calls - durable + 1);
-	*out = disk->first;
-	for (size_t i = 0; i < calls; i++) {
-		bool is_kept = i < durable || (in_order ? i < kept : random_below(random, 2) == 0);
-		if (is_about_names(&disk->calls[i]) && is_kept)
-			names_apply(out, &disk->calls[i]);
-	}
-}
-
-struct disk_model *disk_model_crash(struct disk_model *disk, size_t calls, uint64_t *random)
-{
-	struct disk_model *image = disk_model_new();
-	pthread_mutex_lock(&disk->mutex);
-	assert(calls <= disk->call_count);
-	crash_names(disk, calls, random, &image->now);
-	bool is_mixed = random_below(random, 3) == 0;
-	enum left_over left_over = (enum left_over)random_below(random, LEFT_KINDS);
-	for (size_t i = 0; i < image->now.count; i++) {
-		struct entry *entry = &image->now.entries[i];
-		struct file_crash crash = {.disk = disk,
-			.number = entry->inode,
-			.calls = calls,
-			.left_over = is_mixed ? (enum left_over)random_below(random, LEFT_KINDS)
-					      : left_over,
-			.random = random};
-		size_t number = add_inode(image);
-		crash_file(&crash, &image->inodes[number]);
-		entry->inode = number;
-	}
-	image->first = image->now;
-	pthread_mutex_unlock(&disk->mutex);
-	return image;
-}
-
 uint8_t *disk_model_file(struct disk_model *disk, size_t number, const char **name, size_t *bytes)
 {
 	if (number >= disk->now.count)
 		return NULL;
-	const struct entry *entry = &disk->now.entries[number];
+	const struct disk_entry *entry = &disk->now.entries[number];
 	*name = entry->name;
 	*bytes = disk->inodes[entry->inode].bytes;
 	return disk->inodes[entry->inode].now;
@@ -739,8 +472,8 @@ uint8_t *disk_model_file(struct disk_model *disk, size_t number, const char **na
 
 void disk_model_put(struct disk_model *disk, const char *name, const uint8_t *bytes, size_t len)
 {
-	size_t number = add_inode(disk);
-	struct inode *inode = &disk->inodes[number];
+	size_t number = disk_model_add_inode(disk);
+	struct disk_inode *inode = &disk->inodes[number];
 	inode->now = must(malloc(align_up(len + 1, SECTOR_BYTES)));
 	memcpy(inode->now, bytes, len);
 	inode->bytes = inode->first_bytes = len;
@@ -750,7 +483,7 @@ void disk_model_put(struct disk_model *disk, const char *name, const uint8_t *by
 
 void disk_model_remove(struct disk_model *disk, const char *name)
 {
-	const struct entry *entry = names_find(&disk->now, name);
+	const struct disk_entry *entry = names_find(&disk->now, name);
 	if (entry != NULL)
 		names_take(&disk->now, name, entry->inode);
 	disk->first = disk->now;

@@ -35,7 +35,7 @@ void disk_model_kill(struct disk_model *disk);
 void disk_model_revive(struct disk_model *disk);
 
 /* What is found when the power went after the first `calls` calls: one of the many possibilities,
- * chosen by `*random` (see random_next()). */
+ * chosen by `*random` (tests/lib/random.h). */
 struct disk_model *disk_model_crash(struct disk_model *disk, size_t calls, uint64_t *random);
 
 /* Which calls of threads other than this one wait. The gate is open at first. */
@@ -53,7 +53,3 @@ uint8_t *disk_model_file(struct disk_model *disk, size_t number, const char **na
 void disk_model_put(struct disk_model *disk, const char *name, const uint8_t *bytes, size_t len);
 void disk_model_remove(struct disk_model *disk, const char *name);
 struct disk_model *disk_model_copy(struct disk_model *disk);
-
-/* splitmix64: the next number of a seed; and one below `bound`. */
-uint64_t random_next(uint64_t *state);
-uint64_t random_below(uint64_t *state, uint64_t bound);
