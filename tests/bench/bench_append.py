@@ -4,7 +4,8 @@ Cases: `interval` and `os` with the events in flight that JetStream is given; bo
 batches; `durable` at batches from 1 to 512, where one batch is acknowledged before the next is
 sent, so that every batch pays for the disk. Peers get the same events in the same run, round by
 round: Redis (appendfsync everysec, pipelines of 64; always, pipelines of the batch), JetStream
-(file store, 4,096 in flight), SQLite (WAL, FULL, one transaction a batch).
+(file store, 4,096 in flight), SQLite (WAL, one transaction a batch: NORMAL in batches of 512; FULL
+beside `durable`).
 """
 import time
 
@@ -47,7 +48,7 @@ class Bench:
         self.name, _ = corpus.write_repeated(self.corpus, len(corpus.lines()[1]))
         self.count = 0
         self.durable_count = {}
-        self.shared = {"redis": [], "jetstream": []}
+        self.shared = {"redis": [], "jetstream": [], "sqlite": []}
         cases = [(mode, batch) for mode in MODES for batch in FREE_BATCHES]
         cases += [("durable", batch) for batch in DURABLE_BATCHES]
         names = ("ours", "redis", "sqlite", "limit")
@@ -73,10 +74,11 @@ class Bench:
         with peers.jetstream(self.fresh()) as url:
             return peers.load("jetstream_load", "append", url, self.corpus, events, IN_FLIGHT)
 
-    def sqlite(self, events, batch):
+    def sqlite(self, events, batch, synchronous):
         folder = self.fresh()
         folder.mkdir()
-        return peers.load("sqlite_load", folder / "db", self.corpus, events, batch)
+        return peers.load("sqlite_load", "append", folder / "db", self.corpus, events, batch,
+                          synchronous)
 
     def limit(self, ours, batch, sync):
         """The bytes that our log wrote, a pwritev for each batch, and a sync where it made one."""
@@ -119,6 +121,8 @@ class Bench:
             self.shared["redis"].append(self.redis("everysec", self.events, REDIS_PIPELINE))
         if "jetstream" in self.found:
             self.shared["jetstream"].append(self.jetstream(self.events // 2))
+        if "sqlite" in self.found:
+            self.shared["sqlite"].append(self.sqlite(self.events, FREE_BATCHES[0], "normal"))
 
     def durable_events(self, batch):
         """As many as the disk syncs in a while; the same number in every round."""
@@ -141,7 +145,7 @@ class Bench:
         if "redis" in self.found:
             results["redis"].append(self.redis("always", events, batch))
         if "sqlite" in self.found:
-            results["sqlite"].append(self.sqlite(events, batch))
+            results["sqlite"].append(self.sqlite(events, batch, "full"))
 
     def one_round(self):
         for mode, batch in self.results:

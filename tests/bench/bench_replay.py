@@ -1,7 +1,7 @@
 """Replay: a retained log to one tail reader, which verifies every record.
 
-`all`: every worker, from the oldest record; beside JetStream's ordered consumer and Redis XRANGE in
-pages of 1,000, over the same events. `limit` is sendfile of the log's own bytes over a Unix socket.
+`all`: every worker, from the oldest record; beside JetStream's ordered consumer, Redis XRANGE in
+pages of 1,000 and SQLite's SELECT in the reader's own process, over the same events. `limit` is sendfile of the log's own bytes over a Unix socket.
 `one worker in a hundred`: a worker with 1 % of the records, found through the index; the row tells
 what share of the log's bytes was read for it.
 """
@@ -34,7 +34,7 @@ def tail(daemon, worker="-"):
 
 def measure_all(arguments, directory, found, events, path):
     """One row: the log and its peers are filled once and read round by round."""
-    results = {"ours": [], "redis": [], "jetstream": [], "limit": []}
+    results = {"ours": [], "redis": [], "jetstream": [], "sqlite": [], "limit": []}
     with contextlib.ExitStack() as stack:
         daemon = stack.enter_context(peers.eventlogd(directory / "all", "os"))
         peers.load("publish_load", daemon.publish_socket, "bench", path, events, BATCH,
@@ -45,6 +45,8 @@ def measure_all(arguments, directory, found, events, path):
         if "jetstream" in found:
             url = stack.enter_context(peers.jetstream(directory / "jetstream"))
             peers.load("jetstream_load", "append", url, path, events, IN_FLIGHT)
+        if "sqlite" in found:
+            peers.load("sqlite_load", "append", directory / "db", path, events, BATCH, "normal")
         segments = sorted(daemon.log_dir.glob("*.seg"))
         for _ in range(arguments.runs):
             ours = tail(daemon)
@@ -59,6 +61,9 @@ def measure_all(arguments, directory, found, events, path):
                                                    REDIS_PAGE))
             if "jetstream" in found:
                 results["jetstream"].append(peers.load("jetstream_load", "replay", url, events))
+            if "sqlite" in found:
+                results["sqlite"].append(peers.load("sqlite_load", "replay", directory / "db",
+                                                    events))
     chosen = {name: medians(runs) for name, runs in results.items() if runs}
     ours = chosen.pop("ours")
     return {"case": "all", "value": rate(ours), "unit": "events/s",
@@ -89,7 +94,7 @@ def measure_one(arguments, directory, events, path):
 
 
 def run(arguments):
-    found = peers.available() - {"sqlite"}
+    found = peers.available()
     with peers.scratch() as directory:
         path = directory / "corpus.jsonl"
         corpus.write_repeated(path, len(corpus.lines()[1]))

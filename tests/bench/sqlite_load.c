@@ -1,16 +1,19 @@
 /*
- * sqlite_load: SQLite in WAL mode with synchronous=FULL, one transaction a batch.
+ * sqlite_load: SQLite in WAL mode, one transaction a batch.
  *
- *	sqlite_load FILE CORPUS EVENTS BATCH
+ *	sqlite_load append FILE CORPUS EVENTS BATCH full|normal
+ *	sqlite_load replay FILE EVENTS
  *
- * In its own process, without a socket in between: the least that a log in SQLite can cost.
- * Measured: binding and inserting each event from memory, and the commit of each batch, which is on
- * the disk then; the delay is that of one batch. Checkpoints are SQLite's own.
+ * In its own process, without a socket in between: the least that a log in SQLite can cost. append:
+ * binding and inserting each event from memory, and the commit of each batch, which with `full` is
+ * on the disk then; the delay is that of one batch. Checkpoints are SQLite's own. replay: every row
+ * in order, each payload fetched.
  *
  * One JSON line, as publish_load.
  */
 #include <inttypes.h>
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +22,16 @@
 #include "tests/bench/corpus.h"
 #include "tests/bench/delays.h"
 
-static int prepare(sqlite3 *db, sqlite3_stmt **insert)
+static int prepare(sqlite3 *db, bool is_full, sqlite3_stmt **insert)
 {
 	int r = sqlite3_exec(db,
-		"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+		"PRAGMA journal_mode=WAL;"
 		"CREATE TABLE event (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
 		NULL, NULL, NULL);
+	if (r == SQLITE_OK)
+		r = sqlite3_exec(db,
+			is_full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL,
+			NULL, NULL);
 	if (r == SQLITE_OK)
 		r = sqlite3_prepare_v2(
 			db, "INSERT INTO event (payload) VALUES (?)", -1, insert, NULL);
@@ -39,8 +46,8 @@ static int insert_one(sqlite3_stmt *insert, const struct corpus_event *event)
 	return r == SQLITE_DONE ? SQLITE_OK : r;
 }
 
-static int run(sqlite3 *db, sqlite3_stmt *insert, const struct corpus *corpus, uint64_t events,
-	uint64_t batch, struct delays *delays)
+static int insert_all(sqlite3 *db, sqlite3_stmt *insert, const struct corpus *corpus,
+	uint64_t events, uint64_t batch, struct delays *delays)
 {
 	int r = SQLITE_OK;
 	for (uint64_t done = 0; r == SQLITE_OK && done < events;) {
@@ -55,38 +62,69 @@ static int run(sqlite3 *db, sqlite3_stmt *insert, const struct corpus *corpus, u
 	return r;
 }
 
-int main(int argc, char **argv)
+static void report(uint64_t events, uint64_t start_ns, struct delays *delays)
 {
-	if (argc != 5) {
-		fprintf(stderr, "usage: sqlite_load FILE CORPUS EVENTS BATCH\n");
-		return 2;
-	}
+	printf("{\"events\":%" PRIu64 ",\"seconds\":%.6f,", events,
+		(double)(clock_monotonic_ns() - start_ns) / 1e9);
+	delays_print(delays);
+	puts("}");
+}
+
+static int append(sqlite3 *db, char **argv)
+{
 	struct corpus corpus;
 	struct delays delays;
-	sqlite3 *db = NULL;
 	sqlite3_stmt *insert = NULL;
-	uint64_t events = strtoull(argv[3], NULL, 10);
-	if (corpus_load(&corpus, argv[2]) < 0 || delays_init(&delays, events) < 0) {
-		fprintf(stderr, "sqlite_load: can't read %s\n", argv[2]);
-		return 1;
-	}
-	int r = sqlite3_open(argv[1], &db);
-	if (r == SQLITE_OK)
-		r = prepare(db, &insert);
+	uint64_t events = strtoull(argv[1], NULL, 10);
+	if (corpus_load(&corpus, argv[0]) < 0 || delays_init(&delays, events) < 0)
+		return SQLITE_NOMEM;
+	int r = prepare(db, strcmp(argv[3], "full") == 0, &insert);
 	uint64_t start_ns = clock_monotonic_ns();
 	if (r == SQLITE_OK)
-		r = run(db, insert, &corpus, events, strtoull(argv[4], NULL, 10), &delays);
-	if (r == SQLITE_OK) {
-		printf("{\"events\":%" PRIu64 ",\"seconds\":%.6f,", events,
-			(double)(clock_monotonic_ns() - start_ns) / 1e9);
-		delays_print(&delays);
-		puts("}");
-	} else {
-		fprintf(stderr, "sqlite_load: %s\n", sqlite3_errmsg(db));
-	}
+		r = insert_all(db, insert, &corpus, events, strtoull(argv[2], NULL, 10), &delays);
+	if (r == SQLITE_OK)
+		report(events, start_ns, &delays);
 	sqlite3_finalize(insert);
-	sqlite3_close(db);
 	delays_free(&delays);
 	corpus_free(&corpus);
+	return r;
+}
+
+static int replay(sqlite3 *db, uint64_t events)
+{
+	struct delays none = {0};
+	sqlite3_stmt *select = NULL;
+	uint64_t count = 0, bytes = 0, start_ns = clock_monotonic_ns();
+	int r = sqlite3_prepare_v2(
+		db, "SELECT seq, payload FROM event ORDER BY seq", -1, &select, NULL);
+	while (r == SQLITE_OK && sqlite3_step(select) == SQLITE_ROW) {
+		if ((uint64_t)sqlite3_column_int64(select, 0) != ++count ||
+			sqlite3_column_blob(select, 1) == NULL)
+			r = SQLITE_CORRUPT;
+		bytes += (uint64_t)sqlite3_column_bytes(select, 1);
+	}
+	if (r == SQLITE_OK && (count != events || bytes == 0))
+		r = SQLITE_CORRUPT;
+	if (r == SQLITE_OK)
+		report(count, start_ns, &none);
+	sqlite3_finalize(select);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	bool is_append = argc == 7 && strcmp(argv[1], "append") == 0;
+	if (!is_append && (argc != 4 || strcmp(argv[1], "replay") != 0)) {
+		fprintf(stderr, "usage: sqlite_load append FILE CORPUS EVENTS BATCH full|normal\n"
+				"       sqlite_load replay FILE EVENTS\n");
+		return 2;
+	}
+	sqlite3 *db = NULL;
+	int r = sqlite3_open(argv[2], &db);
+	if (r == SQLITE_OK)
+		r = is_append ? append(db, argv + 3) : replay(db, strtoull(argv[3], NULL, 10));
+	if (r != SQLITE_OK)
+		fprintf(stderr, "sqlite_load: %s\n", sqlite3_errstr(r));
+	sqlite3_close(db);
 	return r == SQLITE_OK ? 0 : 1;
 }
