@@ -1,7 +1,7 @@
 /*
  * Footer of a sealed segment: its indexes, and the worker table as it was at the seal.
  *
- *	SECTION_SPARSE       { offset 4, sequence - base 4 }  about every 64 KiB, ascending
+ *	SECTION_SPARSE       { offset 4, sequence - base 4 }  about every 16 KiB, ascending
  *	SECTION_ENTRIES      { offset 4, sequence - base 4 }  every record, worker by worker
  *	SECTION_ROWS         worker rows, each a multiple of 8 bytes:
  *		0   1  length of the id              32  8  retained records

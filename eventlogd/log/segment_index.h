@@ -3,7 +3,7 @@
  *
  * For the active segment it grows with every record; for a segment without a usable footer it is
  * built by scanning. A sealed segment's index lies in its footer instead (footer.h). 8 bytes a
- * record, and 8 every 64 KiB. Sequences are kept as differences to the segment's base.
+ * record, and 8 every 16 KiB. Sequences are kept as differences to the segment's base.
  */
 #pragma once
 
@@ -47,7 +47,7 @@ struct segment_index {
 	uint32_t damage_count, damage_allocated;
 };
 
-#define INDEX_SPARSE_BYTES (64u * 1024)
+#define INDEX_SPARSE_BYTES (16u * 1024)
 
 _must_check_ int segment_index_new(struct segment_index **out); /* 0 or -ENOMEM */
 void segment_index_free(struct segment_index *index);           /* NULL is allowed */
