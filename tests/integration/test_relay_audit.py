@@ -125,9 +125,8 @@ def test_no_payload_token_or_cursor_is_in_the_log(bin_dir):
         assert len(lines(audit(stage), "begin")) == 2  # nobody made one up
 
 
-def test_the_journal_gets_fields_from_within_the_sandbox(bin_dir, tmp_path, monkeypatch):
+def test_the_journal_gets_fields_from_within_the_sandbox(bin_dir, tmp_path):
     with Journal(tmp_path) as journal:
-        monkeypatch.setenv("JOURNAL_STREAM", "1:1")
         stage = Stage(bin_dir, wrapper=journal.wrapper)
         with stage:
             stage.fill("w", 3)

@@ -2,7 +2,7 @@
 
     audit_of_stderr(text)                   # from lines "… NAME=value NAME=value"
     with Journal(tmp_path) as journal:      # a journal's socket; needs root for a mount of its own
-        subprocess.Popen([*journal.wrapper, program, …], env={… "JOURNAL_STREAM": "1:1"})
+        subprocess.Popen([*journal.wrapper, program, …])
         journal.records()                   # [{"MESSAGE": …, "NAME": value}, …]
 """
 
@@ -44,7 +44,8 @@ class Journal:
         if os.geteuid() != 0:
             pytest.skip("a mount of its own needs root")
         self.directory = directory / "journal"
-        self.wrapper = ["unshare", "--mount", "sh", "-ec", _MOUNT, "sh", str(self.directory)]
+        self.wrapper = ["unshare", "--mount", "sh", "-ec", _MOUNT, "sh", str(self.directory),
+                        "env", "JOURNAL_STREAM=1:1"]
 
     def __enter__(self):
         self.directory.mkdir()

@@ -8,7 +8,6 @@ Everything that it printed is in relay.output(); relay.stop() asserts that it en
 """
 
 import json
-import os
 import pathlib
 import secrets
 import signal
@@ -19,10 +18,10 @@ import urllib.error
 import urllib.request
 
 import ws
+from daemon import DEADLINE_S, Daemon
 from fake_projection import FakeProjection
 from fake_runtime import FakeRuntime, wait_until
 
-DEADLINE_S = 20
 ROLES = ("operator", "viewer")
 
 
@@ -32,19 +31,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class Relay:
+class Relay(Daemon):
     """`runtimes`: FakeRuntime objects, called r0, r1, …; `overrides` go into the configuration;
     `wrapper`: a command that runs the program that follows it."""
 
     def __init__(self, bin_dir, projection_path, runtimes, overrides=None, directory=None,
                  registry=None, wrapper=()):
         self.wrapper = list(wrapper)
-        self.program = pathlib.Path(bin_dir) / "backend-relay"
         self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix="sl-"))
+        super().__init__(pathlib.Path(bin_dir) / "backend-relay", self.dir / "relay.log")
         self.port, self.status_port = free_port(), free_port()
         self.tokens, self.heard = {}, []
-        self.process = None
-        self._log = self.dir / "relay.log"
         self._write_files(projection_path, runtimes, overrides or {}, registry)
 
     def _write_files(self, projection_path, runtimes, overrides, registry):
@@ -84,51 +81,15 @@ class Relay:
         assert len(output) == 2, output
         return output
 
-    def __enter__(self):
-        return self.start()
-
-    def __exit__(self, *_):
-        self.stop()
-
     def start(self):
-        environment = {k: v for k, v in os.environ.items() if k != "CREDENTIALS_DIRECTORY"}
-        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        name = f"\0sightline-test-{os.getpid()}-{self.port}"
-        notify.bind(name)
-        notify.settimeout(DEADLINE_S)
-        environment["NOTIFY_SOCKET"] = "@" + name[1:]
-        with open(self._log, "ab") as log, notify:
-            self.process = subprocess.Popen(
-                [*self.wrapper, self.program, "--config", self.dir / "backend-relay.yaml"],
-                stdout=log, stderr=log, env=environment)
-            try:
-                while b"READY=1" not in notify.recv(4096):
-                    pass
-            except TimeoutError:
-                self.process.kill()
-                raise AssertionError("not ready:\n" + self.output()) from None
+        self.run_until_ready([*self.wrapper, self.program, "--config",
+                              self.dir / "backend-relay.yaml"])
         return self
-
-    def stop(self, signum=signal.SIGTERM):
-        if self.process is None:
-            return
-        process, self.process = self.process, None
-        process.send_signal(signum)
-        code = process.wait(DEADLINE_S)
-        if signum == signal.SIGTERM:
-            assert code == 0, f"it ended with {code}:\n{self.output()}"
 
     def reload(self):
         before = self.output().count("tokens read")
         self.process.send_signal(signal.SIGHUP)
         wait_until(lambda: self.output().count("tokens read") > before, "the reload")
-
-    def output(self):
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
-
-    def is_alive(self):
-        """Unless the test itself has stopped it."""
-        return self.process is None or self.process.poll() is None
 
     # What clients do. All that they hear is kept in `heard`.
 

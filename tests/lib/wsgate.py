@@ -10,43 +10,36 @@ Its listening sockets are made here and handed over, as a service manager does.
 import json
 import os
 import pathlib
-import signal
 import socket
 import ssl
-import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
 
 import msgpack
 
 import ws
+from daemon import DEADLINE_S, Daemon
 
-DEADLINE_S = 20
 TOKEN = "the-runtime-token"
 
 
-class Wsgate:
+class Wsgate(Daemon):
     """`config` is merged over the generated configuration; `unix`: a Unix socket for backends."""
 
     def __init__(self, bin_dir, tail_socket, config=None, unix=False, token=TOKEN):
-        self.program = pathlib.Path(bin_dir) / "wsgate"
         self._temporary = tempfile.TemporaryDirectory(prefix="wg-")
         self.dir = pathlib.Path(self._temporary.name)
-        self.token, self.process = token, None
+        super().__init__(pathlib.Path(bin_dir) / "wsgate", self.dir / "stderr")
+        self.token = token
         self.unix_path = self.dir / "runtime.sock" if unix else None
-        self._log = self.dir / "stderr"
         if token is not None:
             (self.dir / "token").write_text(token + "\n")
         self.config = {"runtime_id": "rt-1", "tail_socket": str(tail_socket),
                        **({"token_file": "token"} if token is not None else {}), **(config or {})}
 
-    def __enter__(self):
-        return self.start()
-
     def __exit__(self, *_):
-        self.stop()
+        super().__exit__()
         self._temporary.cleanup()
 
     def _listen(self):
@@ -65,10 +58,6 @@ class Wsgate:
 
     def start(self):
         (self.dir / "wsgate.yaml").write_text(json.dumps(self.config, indent=1) + "\n")
-        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        name = f"\0sightline-test-{os.getpid()}-{self.dir.name}"
-        notify.bind(name)
-        notify.settimeout(0.05)
         runtime, status = self._listen()
 
         def hand_over():
@@ -76,42 +65,15 @@ class Wsgate:
             for target, fd in enumerate(fds, 3):
                 os.dup2(fd, target)
 
-        environment = {k: v for k, v in os.environ.items()
-                       if k not in ("CREDENTIALS_DIRECTORY", "JOURNAL_STREAM")}
         # What the address sanitizer keeps back of freed memory would count as ours.
-        environment["ASAN_OPTIONS"] = "quarantine_size_mb=4:" + os.environ.get("ASAN_OPTIONS", "")
-        environment.update(NOTIFY_SOCKET="@" + name[1:], LISTEN_FDS="2",
-                           LISTEN_FDNAMES="runtime:status")
-        with open(self._log, "ab") as log, notify, runtime, status:
-            self.process = subprocess.Popen(
-                ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$0" --config "$1"', str(self.program),
-                 str(self.dir / "wsgate.yaml")],
-                stderr=log, env=environment, preexec_fn=hand_over, pass_fds=(3, 4))
-            end = time.monotonic() + DEADLINE_S
-            while not self._is_ready(notify):
-                if self.process.poll() is not None or time.monotonic() > end:
-                    self.process.kill()
-                    raise AssertionError("not ready:\n" + self.output())
+        options = "quarantine_size_mb=4:" + os.environ.get("ASAN_OPTIONS", "")
+        with runtime, status:
+            self.run_until_ready(
+                ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$0" --config "$1"', self.program,
+                 self.dir / "wsgate.yaml"],
+                {"ASAN_OPTIONS": options, "LISTEN_FDS": "2", "LISTEN_FDNAMES": "runtime:status"},
+                preexec_fn=hand_over, pass_fds=(3, 4))
         return self
-
-    @staticmethod
-    def _is_ready(notify):
-        try:
-            return b"READY=1" in notify.recv(4096)
-        except TimeoutError:
-            return False
-
-    def stop(self, signum=signal.SIGTERM):
-        if self.process is None:
-            return
-        process, self.process = self.process, None
-        process.send_signal(signum)
-        code = process.wait(DEADLINE_S)
-        if signum == signal.SIGTERM:
-            assert code == 0, f"it ended with {code}:\n{self.output()}"
-
-    def output(self):
-        return self._log.read_text(errors="replace")
 
     # What backends do.
 
