@@ -11,8 +11,8 @@ import struct
 import msgpack
 import pytest
 
-from projection import (AUTHORIZE, CLOSE_PASS, ERROR, HELLO, OPEN_PASS, PROJECT, PROJECTED, WELCOME,
-                        Client, Closed, Projection)
+from projection import (AUTHORIZE, CLOSE_PASS, ERROR, HELLO, OPEN_PASS, PROJECT, PROJECTED, Client,
+                        Closed, Projection)
 
 POLICY = """
 version: 1

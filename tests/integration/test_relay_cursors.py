@@ -6,7 +6,7 @@ import secrets
 import pytest
 
 from fake_runtime import wait_until
-from relay import Relay, Stage, event
+from relay import Stage, event
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import random
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
