@@ -95,9 +95,12 @@ static int remove_temporary(struct event_log *log, const struct recovery *recove
 		if (r == -EISDIR || r == -EPERM)
 			report(log, FINDING_FOREIGN_FILE, SEGMENT_SPARE_NAME);
 	}
-	if (r == 0 || r == -ENOENT)
-		(void)ops->unlink_at(ops->owner, log->directory_fd, SEGMENT_COMPACT_NAME);
-	return r == -ENOENT ? 0 : r;
+	if (r != 0 && r != -ENOENT)
+		return r;
+	r = ops->unlink_at(ops->owner, log->directory_fd, SEGMENT_COMPACT_NAME);
+	if (r == -EISDIR || r == -EPERM)
+		report(log, FINDING_FOREIGN_FILE, SEGMENT_COMPACT_NAME);
+	return 0;
 }
 
 /* Only once recovery_settle() has synced the note that gave them up: a power loss may keep any of
@@ -112,28 +115,45 @@ static void remove_pruned(struct event_log *log, const struct recovery *recovery
 	}
 }
 
+/*
+ * Begins an epoch, or stays in it. What is not ours may lie there by the name that the first
+ * segment would get: then a later epoch is begun, and with it another name.
+ */
+static int begin_free_epoch(struct event_log *log, unsigned int epoch, uint64_t next_seq)
+{
+	char name[SEGMENT_NAME_BYTES + 1];
+	for (; epoch <= UINT16_MAX; epoch++) {
+		segment_name_format(next_seq, (uint16_t)epoch, name);
+		if (!file_exists(log->ops, log->directory_fd, name)) {
+			if (epoch != log->view.epoch)
+				catalog_begin_epoch(&log->view, (uint16_t)epoch, next_seq);
+			return 0;
+		}
+	}
+	return -EOVERFLOW;
+}
+
 static int begin_epoch(struct event_log *log, const struct recovery *recovery)
 {
 	struct log_view *view = &log->view;
 	if (recovery->is_empty) {
 		randombytes_buf(view->log_id, sizeof(view->log_id));
-		catalog_begin_epoch(view, 1, 1);
 		log->is_new = true;
-		return 0;
+		return begin_free_epoch(log, 1, 1);
 	}
 	if (recovery->is_clean) {
 		/* Sealed without anything in it: the first segment will get its name. */
 		const struct segment *newest = catalog_newest(view);
-		if (newest->data_end == SEGMENT_HEADER_BYTES)
+		if (newest->data_end == SEGMENT_HEADER_BYTES) {
+			memcpy(log->replaced_name, newest->name, sizeof(log->replaced_name));
 			catalog_remove(view, view->segment_count - 1);
-		return 0;
+			return 0;
+		}
+		return begin_free_epoch(log, view->epoch, recovery->next_seq);
 	}
-	if (recovery->newest_epoch == UINT16_MAX)
-		return -EOVERFLOW;
 	struct finding finding = {.kind = FINDING_UNCLEAN_STOP, .first = recovery->next_seq};
 	finding_report(&log->config.findings, &finding);
-	catalog_begin_epoch(view, (uint16_t)(recovery->newest_epoch + 1), recovery->next_seq);
-	return 0;
+	return begin_free_epoch(log, recovery->newest_epoch + 1u, recovery->next_seq);
 }
 
 static int recover(struct event_log *log)

@@ -49,7 +49,9 @@ struct event_log {
 	bool spare_asked;
 	struct roll *roll; /* the one that runs or has to run again; NULL: none */
 	bool roll_asked;
-	bool is_new; /* its first segment is still to be made, and told of */
+	/* An empty segment whose name the first one gets; "" when there is none. */
+	char replaced_name[SEGMENT_NAME_BYTES + 1];
+	bool is_new;          /* its first segment is still to be made, and told of */
 	struct segment *next; /* becomes active when the roll is done */
 	bool has_no_space, heal_is_due, heal_asked;
 	uint64_t heal_bytes;

@@ -152,6 +152,16 @@ const struct file_ops file_ops_system = {
 	.free_bytes = system_free_bytes,
 };
 
+bool file_exists(const struct file_ops *ops, int directory_fd, const char *name)
+{
+	/* O_PATH: nothing is opened that would wait, or notice. */
+	int fd = ops->open_at(ops->owner, directory_fd, name, O_PATH | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return false;
+	ops->close(ops->owner, fd);
+	return true;
+}
+
 int file_write(const struct file_ops *ops, int fd, const void *bytes, size_t len, uint64_t offset,
 	size_t *written)
 {

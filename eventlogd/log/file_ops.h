@@ -43,6 +43,9 @@ struct file_ops {
 /* The system's own. */
 extern const struct file_ops file_ops_system;
 
+/* Whether anything has this name, of whatever type. */
+bool file_exists(const struct file_ops *ops, int directory_fd, const char *name);
+
 /*
  * With the same table: goes on after EINTR and after short counts.
  * file_write: 0, or -errno with `*written` (may be NULL) telling what had gone before.

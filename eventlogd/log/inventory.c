@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/record.h"
+
 struct name {
 	char text[SEGMENT_NAME_BYTES + 1];
 };
@@ -74,6 +76,8 @@ static int open_segments(struct log_view *view, struct names *names,
 			r = 0;
 			continue;
 		}
+		if (r < 0)
+			report_file(findings, FINDING_READ_ERROR, name, r);
 		names->inventory->newest_is_newer = r == SEGMENT_NEWER;
 		if (r == SEGMENT_FOREIGN)
 			report_file(findings, FINDING_FOREIGN_FILE, name, 0);
@@ -151,21 +155,68 @@ static void leave_others_alone(struct log_view *view, const struct finding_sink 
 	}
 }
 
-/*
- * A file by the name of a segment, of which neither header page nor trailer can tell whose it is,
- * and whose base is in the middle of a sealed segment: nothing of ours was ever there.
- */
-static void leave_contradictions_alone(struct log_view *view, const struct finding_sink *findings)
+/* Whether a file of which neither header page nor trailer can tell whose it is stands where its
+ * neighbours have room for a segment. */
+static bool has_place(const struct log_view *view, size_t position)
 {
-	for (size_t i = 1; i < view->segment_count;) {
-		const struct segment *before = view->segments[i - 1], *segment = view->segments[i];
-		if (segment->has_log_id || !before->is_sealed || before->last_seq < segment->base) {
+	const struct segment *segment = view->segments[position];
+	for (size_t i = position + 1; i < view->segment_count; i++) {
+		const struct segment *next = view->segments[i];
+		if (next->has_log_id)
+			return next->header_is_damaged || next->previous_base == segment->base;
+	}
+	for (size_t i = position; i-- > 0;) {
+		const struct segment *before = view->segments[i];
+		if (before->has_log_id && before->is_sealed)
+			return segment->base == before->last_seq + 1;
+		if (before->has_log_id)
+			return segment->base - before->base <=
+			       before->file_bytes / RECORD_HEADER_BYTES;
+	}
+	return true;
+}
+
+/* 1: nothing of ours is or was there. 0, or -errno. */
+static int is_stranger(struct log_view *view, size_t position)
+{
+	struct segment *segment = view->segments[position];
+	const struct segment *before = position > 0 ? view->segments[position - 1] : NULL;
+	if (segment->has_log_id || segment->is_unreadable)
+		return 0;
+	/* In the middle of a sealed segment. */
+	if (before != NULL && before->is_sealed && before->last_seq >= segment->base)
+		return 1;
+	if (has_place(view, position))
+		return 0;
+	int r = catalog_map(view, segment);
+	if (r == 0)
+		r = segment_infer_salt(segment);
+	return r == -EIO ? 0 : r;
+}
+
+static int leave_strangers_alone(
+	struct log_view *view, const struct finding_sink *findings, struct inventory *out)
+{
+	for (size_t i = 0; i < view->segment_count;) {
+		int r = is_stranger(view, i);
+		if (r < 0)
+			return r;
+		if (r == 0) {
 			i++;
 			continue;
 		}
-		report_file(findings, FINDING_FOREIGN_FILE, segment->name, 0);
+		out->has_stranger_ahead |= i + 1 == view->segment_count;
+		report_file(findings, FINDING_FOREIGN_FILE, view->segments[i]->name, 0);
 		catalog_remove(view, i);
 	}
+	return 0;
+}
+
+static void report_all(
+	const struct log_view *view, const struct finding_sink *findings, enum finding_kind kind)
+{
+	for (size_t i = 0; i < view->segment_count; i++)
+		report_file(findings, kind, view->segments[i]->name, 0);
 }
 
 int inventory_take(
@@ -185,14 +236,19 @@ int inventory_take(
 	r = open_segments(view, &names, findings, header, &has_header);
 	if (r != 0 || view->segment_count == 0)
 		goto out;
-	if (!choose_log_id(view, &found))
+	if (!choose_log_id(view, &found)) {
+		report_all(view, findings, FINDING_OTHER_LOG);
 		r = -ENOTUNIQ;
-	else if (!found)
+	} else if (!found) {
+		report_all(view, findings, FINDING_HEADER_DAMAGED);
 		r = -EBADMSG;
+	}
 	if (r != 0)
 		goto out;
 	leave_others_alone(view, findings);
-	leave_contradictions_alone(view, findings);
+	r = leave_strangers_alone(view, findings, out);
+	if (r != 0)
+		goto out;
 	if (has_header && memcmp(header->log_id, view->log_id, LOG_ID_BYTES) != 0)
 		has_header = false;
 	take_epochs(view, has_header ? header : NULL);

@@ -255,15 +255,6 @@ static int keep_records(struct recoverer *recoverer, struct survey *survey)
 	}
 }
 
-static int infer_salt(void *argument)
-{
-	struct segment *segment = argument;
-	return scan_infer_salt(segment->map, segment->file_bytes - SEGMENT_TRAILER_BYTES,
-		       segment->epoch, &segment->salt)
-		       ? 0
-		       : 1;
-}
-
 /* A segment whose header page is damaged is read with the salt of its records. */
 static int cope_with_lost_header(struct recoverer *recoverer, struct segment *segment)
 {
@@ -271,7 +262,7 @@ static int cope_with_lost_header(struct recoverer *recoverer, struct segment *se
 	report(recoverer, &finding);
 	if (segment->is_sealed)
 		return 0;
-	int r = map_guard_run(segment->map, segment->file_bytes, infer_salt, segment);
+	int r = segment_infer_salt(segment);
 	return r < 0 ? r : 0;
 }
 
@@ -458,7 +449,8 @@ static int read_segments(struct recoverer *recoverer)
 	result->next_seq = newest->last_seq + 1;
 	if (result->next_seq <= result->durable_seq)
 		result->next_seq = result->durable_seq + 1;
-	result->is_clean = newest->is_sealed && !segment_is_compacted(newest) &&
+	result->is_clean = !result->has_stranger_ahead && newest->is_sealed &&
+			   !segment_is_compacted(newest) &&
 			   (newest->trailer.flags & TRAILER_RECOVERED) == 0 &&
 			   (newest->count != 0 || newest->data_end == SEGMENT_HEADER_BYTES);
 	view->visible_seq = result->next_seq - 1;
@@ -476,6 +468,7 @@ int recovery_read(struct log_view *view, const struct finding_sink *findings, st
 	out->has_compact = inventory.has_compact;
 	if (inventory.newest_is_newer)
 		return -EPROTONOSUPPORT;
+	out->has_stranger_ahead = inventory.has_stranger_ahead;
 	out->is_empty = view->segment_count == 0;
 	if (out->is_empty)
 		return 0;

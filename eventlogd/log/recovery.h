@@ -25,14 +25,15 @@
 #include "proto/base/attributes.h"
 
 struct recovery {
-	uint64_t next_seq;     /* the first that is free */
-	uint64_t durable_seq;  /* D */
-	uint16_t newest_epoch; /* of any segment; 0: there is none */
-	bool is_empty;         /* no segment of ours */
-	bool is_clean;         /* the newest one was sealed by the log itself */
-	bool has_spare;        /* SEGMENT_SPARE_NAME lies around */
-	bool has_compact;      /* SEGMENT_COMPACT_NAME does */
-	uint64_t rewrite_from; /* offset in the newest segment, when it is not sealed */
+	uint64_t next_seq;       /* the first that is free */
+	uint64_t durable_seq;    /* D */
+	uint16_t newest_epoch;   /* of any segment; 0: there is none */
+	bool is_empty;           /* no segment of ours */
+	bool is_clean;           /* the newest one was sealed by the log itself */
+	bool has_spare;          /* SEGMENT_SPARE_NAME lies around */
+	bool has_compact;        /* SEGMENT_COMPACT_NAME does */
+	bool has_stranger_ahead; /* as in the inventory */
+	uint64_t rewrite_from;   /* offset in the newest segment, when it is not sealed */
 	uint64_t damaged_ranges;
 	/* Segments that a "prune" note had taken away and that are still there. */
 	char (*pruned)[SEGMENT_NAME_BYTES + 1];

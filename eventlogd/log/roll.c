@@ -60,6 +60,7 @@ static int prepare_next(struct event_log *log, struct roll *roll, uint64_t wall_
 		log->view.epoch_count * sizeof(log->view.epochs[0]));
 	segment_header_encode(header, roll->header);
 	segment_name_format(header->base, header->epoch, roll->name);
+	roll->may_replace = strcmp(roll->name, log->replaced_name) == 0;
 	int r = catalog_reserve(&log->view);
 	if (r == 0)
 		r = segment_index_new(&index);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eventlogd/log/event_log.h"
 #include "eventlogd/log/footer.h"
 #include "eventlogd/log/map_guard.h"
 #include "eventlogd/log/scan.h"
@@ -109,7 +110,7 @@ static int read_pages(struct segment *segment, int fd, struct segment_header *he
 	if (r != 0)
 		return r;
 	if (!S_ISREG(st.st_mode) || st.st_size < SEGMENT_HEADER_BYTES + SEGMENT_TRAILER_BYTES ||
-		(uint64_t)st.st_size > UINT32_MAX)
+		(uint64_t)st.st_size > SEGMENT_BYTES_MAX)
 		return SEGMENT_FOREIGN;
 	segment->file_bytes = (uint64_t)st.st_size;
 	segment->allocated_bytes = (uint64_t)st.st_blocks * 512;
@@ -191,6 +192,20 @@ int segment_map(struct segment *segment)
 		r = ops->map(ops->owner, fd, segment->file_bytes, &segment->map);
 	ops->close(ops->owner, fd);
 	return r;
+}
+
+static int infer_salt(void *argument)
+{
+	struct segment *segment = argument;
+	return scan_infer_salt(segment->map, segment->file_bytes - SEGMENT_TRAILER_BYTES,
+		       segment->epoch, &segment->salt)
+		       ? 0
+		       : 1;
+}
+
+int segment_infer_salt(struct segment *segment)
+{
+	return map_guard_run(segment->map, segment->file_bytes, infer_salt, segment);
 }
 
 void segment_unmap(struct segment *segment)

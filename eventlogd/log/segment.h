@@ -72,7 +72,9 @@ _must_check_ int segment_new_take(struct segment **out, const struct file_ops *o
 	int directory_fd, const struct segment_header *header, struct segment_index *index);
 void segment_free(struct segment *segment); /* NULL is allowed */
 
-_must_check_ int segment_map(struct segment *segment); /* 0 or -errno */
+_must_check_ int segment_map(struct segment *segment);
+/* Takes the salt of its first whole record, of a mapped one. 0, 1 when there is none, or -errno. */
+_must_check_ int segment_infer_salt(struct segment *segment); /* 0 or -errno */
 void segment_unmap(struct segment *segment);
 
 /* From now on the footer serves. */

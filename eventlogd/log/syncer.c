@@ -103,6 +103,8 @@ static int begin_next(struct syncer *syncer, struct roll *roll)
 {
 	const struct file_ops *ops = syncer->config.ops;
 	int directory_fd = syncer->config.directory_fd;
+	if (!roll->may_replace && file_exists(ops, directory_fd, roll->name))
+		return -EEXIST; /* not ours, and not to be replaced; the next start avoids it */
 	int r = file_write(ops, roll->next_fd, roll->header, sizeof(roll->header), 0, NULL);
 	if (is_full(r)) {
 		roll->error = r;

@@ -52,7 +52,8 @@ struct roll {
 	int next_fd;
 	uint8_t header[SEGMENT_HEADER_BYTES];
 	char name[SEGMENT_NAME_BYTES + 1];
-	int error; /* result: 0, or -ENOSPC or -EDQUOT: ask again, the old part is done */
+	bool may_replace; /* what has this name is an empty segment of ours */
+	int error;        /* result: 0, or -ENOSPC or -EDQUOT: ask again, the old part is done */
 };
 
 struct syncer_config {
