@@ -181,7 +181,7 @@ static int run(const struct verb *verb, int argc, char **argv)
 	result = choose_start(&options, &start);
 	if (result != 0)
 		return result;
-	struct finding_view findings = {.who = "eventlogctl cat", .least = FINDING_DAMAGE};
+	struct finding_view findings = {.who = "eventlogctl cat", .least = FINDING_ATTENTION};
 	const struct finding_sink sink = {finding_view_report, &findings};
 	struct log_view *view;
 	int r = log_view_open(&view, argv[0], NULL, &sink);

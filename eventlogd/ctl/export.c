@@ -389,7 +389,7 @@ static int run(const struct verb *verb, int argc, char **argv)
 	}
 	struct exporter exporter = {.options = &options, .directory = argv[0]};
 	struct finding_view findings = {.who = "eventlogctl export",
-		.least = FINDING_DAMAGE,
+		.least = FINDING_ATTENTION,
 		.progress = &exporter.progress};
 	const struct finding_sink sink = {finding_view_report, &findings};
 	int r = log_view_open(&exporter.view, argv[0], NULL, &sink);

@@ -30,6 +30,25 @@ static bool on_progress(void *owner, uint64_t done_bytes, uint64_t total_bytes)
 	return true;
 }
 
+/* What else opening finds is found again by verifying, with more to say. */
+static void report_left_alone(void *owner, const struct finding *finding)
+{
+	if (finding->kind == FINDING_FOREIGN_FILE || finding->kind == FINDING_OTHER_LOG ||
+		finding->kind == FINDING_NEWER_FORMAT)
+		finding_view_report(owner, finding);
+}
+
+/* 0 or -errno; a file that is to blame has been named. */
+static int open_view(struct log_view **out, const char *directory, struct finding_view *findings)
+{
+	const struct finding_sink left_alone = {report_left_alone, findings};
+	int r = log_view_open(out, directory, NULL, &left_alone);
+	if (r == 0 || r == -ENOENT)
+		return r;
+	const struct finding_sink all = {finding_view_report, findings};
+	return log_view_open(out, directory, NULL, &all);
+}
+
 static void print_result(const struct verify_result *result, bool json)
 {
 	if (json)
@@ -58,18 +77,17 @@ static int run(const struct verb *verb, int argc, char **argv)
 	}
 	struct progress progress;
 	progress_init(&progress, "MiB", 1, !options.no_progress, clock_monotonic_ns());
-	/* What opening finds is found again by verifying, with more to say. */
+	struct finding_view findings = {.who = "eventlogctl verify",
+		.least = FINDING_ATTENTION,
+		.json = options.json,
+		.progress = &progress};
 	struct log_view *view;
-	int r = log_view_open(&view, argv[0], NULL, NULL);
+	int r = open_view(&view, argv[0], &findings);
 	if (r < 0) {
 		fprintf(stderr, "eventlogctl verify: %s: %s\n", argv[0],
 			r == -ENOENT ? "no log there" : strerror(-r));
 		return EXIT_FAILED;
 	}
-	struct finding_view findings = {.who = "eventlogctl verify",
-		.least = FINDING_ATTENTION,
-		.json = options.json,
-		.progress = &progress};
 	const struct finding_sink sink = {finding_view_report, &findings};
 	struct verify_result result;
 	r = log_verify(view, &sink, on_progress, &progress, &result);
