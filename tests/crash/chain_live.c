@@ -144,6 +144,14 @@ static void let_pass(struct chain *chain, uint64_t calls)
 	commit(chain);
 }
 
+/* An operator says that a worker is finished; it may publish again. */
+static void finish_worker(struct chain *chain)
+{
+	char worker[3] = {'w', (char)('0' + random_below(&chain->random, WORKERS)), '\0'};
+	struct log_forgotten forgotten;
+	(void)event_log_forget(chain->log, worker, 2, &forgotten);
+}
+
 static void step(struct chain *chain)
 {
 	uint64_t choice = random_below(&chain->random, 100);
@@ -153,6 +161,8 @@ static void step(struct chain *chain)
 		stage_batch(chain);
 		commit(chain);
 	} else {
+		if (choice == 55)
+			finish_worker(chain);
 		/* Retention and compaction take several ticks and jobs. */
 		for (uint64_t i = choice < 70 ? 1 + random_below(&chain->random, 8) : 0; i-- > 0;) {
 			chain->monotonic_ns += NS_PER_S;
