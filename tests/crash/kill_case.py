@@ -5,25 +5,33 @@ import random
 import threading
 
 from eventlogd import Eventlogd
-from frames import ACK, CAUGHT_UP, ERROR, GAP, NACK, RECORDS, Closed, parse_records
+from frames import ACK, CAUGHT_UP, ERROR, GAP, NACK, RECORDS, Closed, Overrun, parse_records
 
 PUBLISHERS = 4
 IN_FLIGHT_MAX = 6
 BATCH_MAX = 6
 SEGMENT_BYTES = 192 * 1024
+QUIET, QUIET_BATCHES = 2, 3  # a publisher that says little, and what it says before the end
 LOAD_MAX_S = 0.25
+PRUNING_LOAD_MAX_S = 0.6  # retention has its turn four times a second
 GO_ON_BATCHES = 6
+KEYFRAME_EVERY = 50
 RECOVERY_KILL_MAX_S = 0.03
 
 MOMENTS = ("before", "after")
 WRITES = ("records", "header", "footer", "trailer", "rewrite", "recovered-footer",
-          "recovered-trailer")
-# While it works, with how often each comes about in one case; and while it starts.
+          "recovered-trailer", "compact-records", "compact-header", "compact-footer",
+          "compact-trailer")
+# While it works, with how often each comes about in one case; while retention is at work, too; and
+# while it starts.
 WORKING = {"records": 60, "header": 3, "footer": 3, "trailer": 3, "sync-records": 20,
            "sync-footer": 3, "sync-trailer": 3, "sync-spare": 4, "sync-header": 3, "sync-name": 3,
            "allocate": 4, "punch": 3, "rename": 3, "create-spare": 4, "open-segment": 3, "map": 3,
-           "read": 6, "accept": 7, "receive": 100, "send": 100, "unlink-spare": 2,
-           "unlink-segment": 2, "sync-removal": 2}
+           "read": 6, "accept": 7, "receive": 100, "send": 100, "unlink-spare": 2}
+PRUNING = {"unlink-segment": 3, "sync-removal": 2, "unlink-compact": 2, "create-compact": 2,
+           "compact-records": 2, "compact-header": 2, "sync-compact-header": 2,
+           "compact-footer": 2, "sync-compact-footer": 2, "compact-trailer": 2,
+           "sync-compact-trailer": 3, "rename-compact": 2, "sync-replacement": 2}
 STARTING = {"open-directory": 2, "lock": 1, "list": 6, "open-segment": 4, "read": 8, "map": 3,
             "open-recovered": 1, "rewrite": 1, "sync-rewrite": 1, "recovered-footer": 1,
             "sync-recovered-footer": 1, "recovered-trailer": 1, "sync-recovered-trailer": 1,
@@ -38,7 +46,7 @@ def points_of(table):
     return pairs + [(name, "half") for name in table if name in WRITES]
 
 
-POINTS = sorted(set(points_of(WORKING)) | set(points_of(STARTING)))
+POINTS = sorted(set(points_of(WORKING)) | set(points_of(PRUNING)) | set(points_of(STARTING)))
 
 
 def shim(build):
@@ -49,9 +57,14 @@ def payload_of(seed, publisher, number):
     """What a publisher's event of this number holds, always the same."""
     choice = random.Random(f"{seed}/{publisher}/{number}")
     size = choice.choice((10, 40, 100, 400, 1500, 6000))
-    kind = "snapshot" if number % 50 == 0 else "token"
+    kind = "snapshot" if number == newest_keyframe(number) else "token"
     return b'{"event":"%s","p":%d,"n":%d,"x":"%s"}' % (
         kind.encode(), publisher, number, choice.randbytes(size // 2).hex().encode())
+
+
+def newest_keyframe(number):
+    """Of a publisher that has published so much."""
+    return number - (number - 1) % KEYFRAME_EVERY
 
 
 def is_error(reply):
@@ -149,7 +162,7 @@ class Case:
     def __init__(self, build, directory, seed, number):
         self.build, self.seed, self.number = build, f"{seed}/{number}", number
         self.random = random.Random(self.seed)
-        self.prunes = number % 4 == 3
+        self.prunes = number % 4 >= 2
         self.outcome = {}
         config = {"segment_bytes": SEGMENT_BYTES, "max_event_bytes": 65536,
                   "durability": self.random.choice(("durable", "interval", "os"))}
@@ -204,7 +217,8 @@ class Case:
 
     def run(self):
         at_point = self.number % 2 == 0
-        environment = self.environment(WORKING) if at_point else None
+        table = PRUNING if self.prunes and self.random.random() < 0.7 else WORKING
+        environment = self.environment(table) if at_point else None
         publishers, readers = self.load(environment)
         self.check_threads(publishers + readers)
         if self.number % 5 == 0:
@@ -223,15 +237,19 @@ class Case:
         readers = [ReaderThread(self, "oldest"), ReaderThread(self, "newest"),
                    ReaderThread(self, "oldest", ["w1"])]
         publishers = [PublisherThread(self, i, 0) for i in range(PUBLISHERS)]
+        load_max_s = LOAD_MAX_S
+        if self.prunes:
+            publishers[QUIET].limit = QUIET_BATCHES
+            load_max_s = PRUNING_LOAD_MAX_S
         if self.start(environment):
             for thread in publishers + readers:
                 thread.start()
             if environment is None:
-                self.acks_wanted = self.random.randint(1, 150)
-                self.enough.wait(LOAD_MAX_S)
+                self.acks_wanted = self.random.randint(1, 400 if self.prunes else 150)
+                self.enough.wait(load_max_s)
             else:
                 try:
-                    self.daemon.process.wait(LOAD_MAX_S)
+                    self.daemon.process.wait(load_max_s)
                 except Exception:  # pylint: disable=broad-except
                     self.count("point not met")
                 else:
@@ -270,17 +288,40 @@ class Case:
     def recover(self, publishers):
         """Everything the log gives, and each publisher's position."""
         assert self.start()
-        with self.daemon.reader() as connection:
-            reply = connection.subscribe(["oldest"], follow=False)
-            assert not is_error(reply), reply
-            got = connection.until_caught_up()
+        got = self.read_all()
         gaps = [item for item in got if isinstance(item, list)]
         assert not gaps, gaps
         positions = []
         for publisher in publishers:
             with self.daemon.publisher(f"p{publisher.index}") as connection:
                 positions.append(connection.position(publisher.worker) or 0)
+        if self.prunes:
+            self.check_quiet(publishers[QUIET].worker, positions[QUIET])
         return got, positions
+
+    def read_all(self, workers=None):
+        """From the oldest record; again, where retention was faster."""
+        while True:
+            with self.daemon.reader() as connection:
+                reply = connection.subscribe(["oldest"], workers, follow=False)
+                assert not is_error(reply), reply
+                try:
+                    return connection.until_caught_up()
+                except Overrun:
+                    assert self.prunes
+
+    def check_quiet(self, worker, position):
+        """The keyframe reserve has its newest keyframe and what follows, however loud the others."""
+        if position == 0:
+            return
+        got = self.read_all([worker])
+        kept = [payload_of(self.seed, QUIET, number)
+                for number in range(newest_keyframe(position), position + 1)]
+        assert [record.payload for record in got[-len(kept):]] == kept, \
+            f"of {len(kept)} records from the keyframe on {len(got)} are left"
+        with open(min(self.daemon.log_dir.glob("*.seg")), "rb") as oldest:
+            if oldest.read(20)[16] & 1:
+                self.count("start on a compacted segment")
 
     def check_same(self, first, second):
         (got, positions), (got_again, positions_again) = first, second

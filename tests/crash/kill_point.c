@@ -27,7 +27,14 @@
 
 enum { FDS_MAX = 4096, HEADER_BYTES = 4096, TRAILER_BYTES = 256 };
 
-enum file_kind { FILE_OTHER, FILE_DIRECTORY, FILE_ACTIVE, FILE_RECOVERED, FILE_READ };
+enum file_kind {
+	FILE_OTHER,
+	FILE_DIRECTORY,
+	FILE_ACTIVE,
+	FILE_RECOVERED,
+	FILE_COMPACTED,
+	FILE_READ
+};
 
 /* What was done last through a descriptor, for naming the sync that follows. */
 static struct {
@@ -112,6 +119,9 @@ int openat(int directory_fd, const char *name, int flags, ...)
 	if ((flags & O_DIRECTORY) != 0) {
 		kind = FILE_DIRECTORY;
 		point = "open-directory";
+	} else if (ends_with(name, "compact.tmp")) {
+		kind = FILE_COMPACTED;
+		point = "create-compact";
 	} else if (ends_with(name, ".tmp")) {
 		kind = FILE_ACTIVE;
 		point = "create-spare";
@@ -130,8 +140,21 @@ int openat(int directory_fd, const char *name, int flags, ...)
 	return fd;
 }
 
+/* It grows as it is written: records, header page, footer, trailer. */
+static const char *name_of_compacted(int fd, uint64_t offset, size_t len)
+{
+	if (offset == 0)
+		return "compact-header";
+	if (len == TRAILER_BYTES)
+		return "compact-trailer";
+	bool has_header = strcmp(files[fd].wrote, "compact-header") == 0;
+	return has_header ? "compact-footer" : "compact-records";
+}
+
 static const char *name_of_write(int fd, uint64_t offset, size_t len)
 {
+	if (kind_of(fd) == FILE_COMPACTED)
+		return name_of_compacted(fd, offset, len);
 	struct stat st;
 	enum file_kind kind = kind_of(fd);
 	if ((kind != FILE_ACTIVE && kind != FILE_RECOVERED) || fstat(fd, &st) < 0)
@@ -177,6 +200,9 @@ static const char *name_of_sync(int fd)
 		{"rewrite", "sync-rewrite"},
 		{"recovered-footer", "sync-recovered-footer"},
 		{"recovered-trailer", "sync-recovered-trailer"},
+		{"compact-header", "sync-compact-header"},
+		{"compact-footer", "sync-compact-footer"},
+		{"compact-trailer", "sync-compact-trailer"},
 	};
 	if (kind_of(fd) == FILE_DIRECTORY)
 		return directory_change;
@@ -215,17 +241,21 @@ int fallocate(int fd, int mode, off_t offset, off_t len)
 
 int renameat(int from_fd, const char *from, int to_fd, const char *to)
 {
-	bool is_now = before("rename");
+	bool is_compacted = ends_with(from, "compact.tmp");
+	bool is_now = before(is_compacted ? "rename-compact" : "rename");
 	int r = REAL(renameat)(from_fd, from, to_fd, to);
 	after(is_now);
-	directory_change = "sync-name";
+	directory_change = is_compacted ? "sync-replacement" : "sync-name";
 	return r;
 }
 
 int unlinkat(int directory_fd, const char *name, int flags)
 {
 	bool is_segment = ends_with(name, ".seg");
-	bool is_now = before(is_segment ? "unlink-segment" : "unlink-spare");
+	bool is_compacted = ends_with(name, "compact.tmp");
+	bool is_now = before(is_segment     ? "unlink-segment"
+			     : is_compacted ? "unlink-compact"
+					    : "unlink-spare");
 	int r = REAL(unlinkat)(directory_fd, name, flags);
 	after(is_now);
 	if (is_segment)

@@ -27,6 +27,10 @@ class Closed(Exception):
     """The other side ended the connection."""
 
 
+class Overrun(Exception):
+    """What comes next was pruned before it was read."""
+
+
 def frame(*message):
     body = msgpack.packb(list(message), use_bin_type=True)
     return struct.pack("<I", len(body)) + body
@@ -208,6 +212,8 @@ class Reader(Connection):
     def _take(message, verify):
         if message[0] == RECORDS:
             return list(parse_records(message[1], verify))
+        if message[0] == ERROR and message[2] == "overrun":
+            raise Overrun(message)
         assert message[0] == GAP, message
         return [["gap"] + message[1:]]
 
