@@ -246,6 +246,11 @@ size_t secret_run_continue(const struct secret_matcher *matcher, struct secret_r
 	return len;
 }
 
+bool secret_run_is_over(const struct secret_matcher *matcher, const struct secret_run *run)
+{
+	return matcher->machine[run->machine].state[run->state].last;
+}
+
 /* ---- the search ---- */
 
 /* Runs what has this window at this place. */

@@ -44,3 +44,6 @@ _must_check_ int secret_search(struct secret_matcher *matcher, secret_sets sets,
  */
 size_t secret_run_continue(const struct secret_matcher *matcher, struct secret_run *run,
 	const uint8_t *text, size_t len);
+
+/* Whether nothing can follow. */
+bool secret_run_is_over(const struct secret_matcher *matcher, const struct secret_run *run);

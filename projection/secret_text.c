@@ -88,7 +88,7 @@ static size_t continue_tails(struct secret_text *text, const struct secret_searc
 		struct secret_run *tail = &text->tail[i];
 		size_t end = secret_run_continue(search->matcher, tail, piece, len);
 		covered = max(covered, end);
-		if (end == len)
+		if (end == len && !secret_run_is_over(search->matcher, tail))
 			text->tail[kept++] = *tail;
 	}
 	text->tail_count = kept;

@@ -4,6 +4,7 @@ import array
 import contextlib
 import json
 import os
+import pathlib
 import select
 import socket
 import struct
@@ -194,6 +195,72 @@ def test_large_events_and_a_relay_that_reads_late(projection):
             received = received[4 + length:]
     assert [answer[2][0][:2] for answer in answers] == [[i, "rewrite"] for i in range(count)]
     assert all(answer[2][0][2] == expected for answer in answers)
+
+
+MIB = 1 << 20
+EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "units" / "policy.example.yaml"
+# Payloads that are bad, large or strange, and what a viewer of the example policy gets of them.
+STRANGE = {
+    "nothing": (b"", "refused"),
+    "cut off": (b'{"event":"status","data":{"a":', "refused"),
+    "a byte order mark": (b'\xef\xbb\xbf{"event":"status"}', "refused"),
+    "UTF-16": ('{"event":"status"}'.encode("utf-16"), "refused"),
+    "a lone surrogate": (b'{"event":"status","a":"\\ud800"}', "refused"),
+    "a lone surrogate in a key": (b'{"event":"status","\\udc00":1}', "refused"),
+    "surrogates in the wrong order": (b'{"event":"status","a":"\\udc00\\ud800"}', "refused"),
+    "an encoded surrogate": (b'{"event":"status","a":"\xed\xa0\x80"}', "refused"),
+    "a NUL": (b'{"event":"status","a":"\0"}', "refused"),
+    "two events": (b'{"event":"status"}{"event":"status"}', "refused"),
+    "depth 129": (b'{"a":' * 129 + b"1" + b"}" * 129, "refused"),
+    "depth 100,000": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "refused"),
+    "depth 100,000 of lists": (b'{"event":"status","data":' + b"[" * 100_000, "refused"),
+    "longer than any event": (b'{"a":"' + b"x" * 17 * MIB + b'"}', "refused"),
+    "depth 128": (b'{"a":' * 128 + b"1" + b"}" * 128, "pass"),
+    "NUL escapes": (b'{"event":"st\\u0000atus","\\u0000":"\\u0000","cwd\\u0000":"/srv/agents"}',
+                    "pass"),
+    "a string of 8 MiB": (b'{"event":"status","data":{"a":"' + b"x" * 8 * MIB + b'"}}', "pass"),
+    "a key of 8 MiB": (b'{"event":"status","data":{"' + b"x" * 8 * MIB + b'":1}}', "pass"),
+    "8 MiB of escapes": (b'{"event":"status","data":{"a":"' + b"\\u0041" * (8 * MIB // 6) + b'"}}',
+                         "pass"),
+    "a kind of 8 MiB": (b'{"event":"' + b"x" * 8 * MIB + b'"}', "pass"),
+    "100,000 duplicates": (b"{" + b'"a":1,' * 100_000 + b'"event":"status"}', "pass"),
+    "100,000 kinds": (b"{" + b'"event":"status",' * 100_000 + b'"data":{}}', "pass"),
+    "100,000 kinds, one denied": (
+        b"{" + b'"event":"status",' * 100_000 + b'"event":"thinking_x"}', "deny"),
+    "100,000 duplicates that are masked": (
+        b'{"event":"tool_result","data":{' + b'"output":1,' * 100_000 + b'"id":"\\u0000"}}',
+        b'{"event":"tool_result","data":{' + b'"output":"[redacted]",' * 100_000 +
+        b'"id":"\\u0000"}}'),
+    "100,000 duplicates that are removed": (
+        b'{"data":{' + b'"signature":"\\u0000",' * 100_000 + b'"id":1}}', b'{"data":{"id":1}}'),
+    "a secret behind a NUL": (b'{"a":"\\u0000AKIAIOSFODNN7EXAMPLE\\u0000"}',
+                              b'{"a":"\\u0000AKIA[redacted]\\u0000"}'),
+    "an output of 8 MiB": (b'{"event":"tool_result","data":{"output":"' + b"\\n" * 4 * MIB + b'"}}',
+                           b'{"event":"tool_result","data":{"output":"[redacted]"}}'),
+    "an output longer than the event": (
+        b'{"event":"command","data":{"l":[' + b'{"provider":1},' * 550_000 + b"1]}}",
+        b'{"event":"command","data":{"l":[' + b'{"provider":"[redacted]"},' * 550_000 + b"1]}}"),
+}
+
+
+@pytest.fixture(scope="module")
+def by_example(bin_dir, tmp_path_factory):
+    with running(bin_dir, tmp_path_factory.mktemp("example"), EXAMPLE.read_text()) as it:
+        yield it.client()
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_no_payload_is_too_strange(by_example, name):
+    payload, expected = STRANGE[name]
+    pass_id = list(STRANGE).index(name) * 2 + 1
+    for role, wanted in (("viewer", expected),
+                         ("operator", expected if expected == "refused" else "pass")):
+        assert by_example.open_pass(pass_id, role)[0] == "allow"
+        answers = by_example.project(pass_id, [payload, b'{"event":"status"}'])
+        as_wanted = (wanted, None) if isinstance(wanted, str) else ("rewrite", wanted)
+        assert answers[0][0] == as_wanted[0] and answers[0][1] == as_wanted[1], name
+        assert answers[1] == ("pass", None)
+        pass_id += 1
 
 
 def test_several_relays_have_passes_of_their_own(projection):

@@ -206,6 +206,57 @@ static void check_every_split(struct fixture *f, const char *text)
 	buf_free(&expected);
 }
 
+static void assert_same_state(const struct secret_text *a, const struct secret_text *b)
+{
+	assert_int_equal(a->held.len, b->held.len);
+	if (a->held.len > 0)
+		assert_memory_equal(a->held.data, b->held.data, a->held.len);
+	assert_int_equal(a->sent, b->sent);
+	assert_int_equal(a->masked_to, b->masked_to);
+	assert_int_equal(a->tail_count, b->tail_count);
+	for (size_t i = 0; i < a->tail_count; i++) {
+		assert_int_equal(a->tail[i].machine, b->tail[i].machine);
+		assert_int_equal(a->tail[i].state, b->tail[i].state);
+	}
+}
+
+/*
+ * What a beginning of the text leaves behind, and what of it goes out, is the same whether it came
+ * at once or in two pieces, wherever those meet. So it is for any number of pieces: the last two of
+ * them can be taken for one, again and again.
+ */
+static void check_every_number_of_splits(struct fixture *f, const char *text)
+{
+	for (size_t end = 0; end <= strlen(text); end++) {
+		struct secret_text whole = {0};
+		struct buf expected = {0};
+		f->out.len = 0;
+		take(f, &whole, text, end);
+		assert_int_equal(buf_append(&expected, f->out.data, f->out.len), 0);
+		for (size_t cut = 0; cut <= end; cut++) {
+			struct secret_text pieces = {0};
+			f->out.len = 0;
+			take(f, &pieces, text, cut);
+			take(f, &pieces, text + cut, end - cut);
+			assert_int_equal(f->out.len, expected.len);
+			if (expected.len > 0)
+				assert_memory_equal(f->out.data, expected.data, expected.len);
+			assert_same_state(&whole, &pieces);
+			secret_text_free(&pieces);
+		}
+		secret_text_free(&whole);
+		buf_free(&expected);
+	}
+}
+
+static void any_number_of_splits_of_every_sample_leaves_the_same_behind(void **state)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(samples); i++)
+		check_every_number_of_splits(*state, samples[i].text);
+	for (size_t i = 0; i < ARRAY_SIZE(harmless); i++)
+		check_every_number_of_splits(*state, harmless[i].text);
+}
+
 static void every_split_of_every_sample_is_masked_alike(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(samples); i++)
@@ -345,6 +396,7 @@ int main(void)
 		cmocka_unit_test(every_set_masks_its_samples_and_no_other_set_does),
 		cmocka_unit_test(what_is_no_secret_stays),
 		cmocka_unit_test(every_split_of_every_sample_is_masked_alike),
+		cmocka_unit_test(any_number_of_splits_of_every_sample_leaves_the_same_behind),
 		cmocka_unit_test(random_texts_are_masked_alike_however_they_are_cut),
 		cmocka_unit_test(what_stays_undecided_is_masked_after_the_bound),
 		cmocka_unit_test(nothing_is_held_before_a_secret_can_have_begun),
