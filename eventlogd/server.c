@@ -13,6 +13,7 @@
 #include "proto/limits.h"
 
 enum { TICK_MS = 250, LOG_LINES_BURST = 20 };
+enum { CATCH_UP_TURN_BYTES = 2 * 1024 * 1024 }; /* a millisecond's worth */
 static const uint64_t LOG_LINES_NS = 10 * NS_PER_S;
 
 static void server_on_finding(void *owner, const struct finding *finding)
@@ -101,13 +102,29 @@ static void visit_publishers(struct server *server)
 	}
 }
 
+/*
+ * Readers at the end of the log are all served. Those that catch up take whatever they get, which
+ * would keep publishers waiting: they share so many bytes a turn, and the next turn begins with the
+ * first that was left out.
+ */
 static void visit_subscribers(struct server *server)
 {
-	struct subscriber *next;
-	for (struct subscriber *s = LIST_FIRST(&server->subscribers); s != NULL; s = next) {
-		next = subscriber_next(s);
-		subscriber_on_turn(s);
+	struct subscriber *s = server->turn_of, *left = NULL;
+	size_t sent_bytes = 0;
+	for (unsigned int i = 0; i < server->subscriber_count; i++) {
+		if (s == NULL)
+			s = LIST_FIRST(&server->subscribers);
+		if (!subscriber_is_catching_up(s))
+			subscriber_on_turn(s);
+		else if (sent_bytes < CATCH_UP_TURN_BYTES)
+			sent_bytes += subscriber_on_turn(s);
+		else if (left == NULL)
+			left = s;
+		s = subscriber_next(s);
 	}
+	server->turn_of = left;
+	if (left != NULL)
+		server_turn_soon(server);
 }
 
 static void server_quit_when_empty(struct server *server)
@@ -341,6 +358,7 @@ void server_on_publisher_closed(struct server *server)
 
 void server_on_subscriber_closed(struct server *server)
 {
+	server->turn_of = NULL; /* it may have been the one */
 	server->subscriber_count--;
 	server->counters.readers_closed++;
 	unix_listener_released(&server->tail_listener);

@@ -76,6 +76,7 @@ struct server {
 	uv_check_t turn;
 	uv_idle_t turn_soon;
 	bool is_turn_due;
+	struct subscriber *turn_of; /* catches up and comes first; NULL: whoever is first */
 	enum event_log_result last_commit;
 };
 

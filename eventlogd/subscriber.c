@@ -484,24 +484,28 @@ static bool subscriber_read(struct subscriber *subscriber, size_t *sent_bytes)
 	}
 }
 
-void subscriber_on_turn(struct subscriber *subscriber)
+bool subscriber_is_catching_up(const struct subscriber *subscriber)
 {
-	if (subscriber->reader == NULL || subscriber->is_closing)
-		return;
+	return subscriber->reader != NULL && !subscriber->is_caught_up && !subscriber->is_closing;
+}
+
+size_t subscriber_on_turn(struct subscriber *subscriber)
+{
+	size_t sent_bytes = 0;
 	if (subscriber->is_caught_up &&
 		subscriber->visible_seq == subscriber->server->progress.visible_seq)
-		return;
-	size_t sent_bytes = 0;
+		return 0;
 	for (int pieces = 0; subscriber->reader != NULL && !subscriber->is_closing; pieces++) {
 		if (channel_is_congested(&subscriber->channel))
-			return; /* on_drained goes on */
+			break; /* on_drained goes on */
 		if (pieces == TURN_PIECES || sent_bytes >= TURN_BYTES) {
 			server_turn_soon(subscriber->server);
-			return;
+			break;
 		}
 		if (!subscriber_read(subscriber, &sent_bytes))
-			return;
+			break;
 	}
+	return sent_bytes;
 }
 
 struct subscriber *subscriber_next(struct subscriber *subscriber)

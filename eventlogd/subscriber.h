@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "eventlogd/server.h"
@@ -15,8 +17,10 @@
 /* Takes the descriptor. The subscriber frees itself when the connection ends. */
 void subscriber_open(struct server *server, int fd, const struct peer_credentials *peer);
 
-/* Once a turn: hands on what has become visible. */
-void subscriber_on_turn(struct subscriber *subscriber);
+/* Once a turn: hands on what has become visible. Returns how many bytes of the log. */
+size_t subscriber_on_turn(struct subscriber *subscriber);
+/* There is more for it than what was just appended. */
+bool subscriber_is_catching_up(const struct subscriber *subscriber);
 
 /* Says why, and closes when what is queued is out. */
 void subscriber_close(struct subscriber *subscriber, const char *code, const char *text);

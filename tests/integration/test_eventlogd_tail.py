@@ -224,6 +224,22 @@ def test_slow_reader_gets_everything(bin_dir):
         assert [x.sequence for x in got] == list(range(1, 20001))
 
 
+def test_readers_that_catch_up_at_once_all_get_everything(bin_dir):
+    """Together they ask for more than one turn of the loop gives; publishers come in between."""
+    with Eventlogd(bin_dir) as server, server.publisher() as p:
+        for n in range(40):
+            p.acked("w", [event(str(n), size=1000)] * 100)
+        readers = [server.reader() for _ in range(24)]
+        for r in readers:
+            r.send(SUBSCRIBE, 1, None, ["oldest"], False)
+        p.acked("w", [event("last")])
+        for r in readers:
+            assert r.receive()[1] == 1
+            got = [x.sequence for x in r.until_caught_up()]
+            assert len(got) >= 4000 and got == list(range(1, len(got) + 1))
+            r.close()
+
+
 def test_cursor_expired_is_exact_with_a_tiny_retention(bin_dir):
     config = {**SMALL, "retention": {"bytes": "1MiB", "keyframe_reserve": 0}}
     with Eventlogd(bin_dir, config) as server, server.publisher() as p:
