@@ -14,6 +14,8 @@
 enum {
 	FIN_AND_CLOSE = 0x88,
 	QUEUE_FIRST_SIZE = 16,
+	SHORT_BYTES = 4 * 1024,    /* runs up to this length */
+	RESERVE_BYTES = 64 * 1024, /* find room beyond the bound */
 	UNSENT_BYTES = 128 *
 		       1024, /* that the kernel may hold for a peer beside what is in flight */
 };
@@ -63,7 +65,8 @@ int ws_peer_send(struct ws_peer *peer, struct ws_frames *frames)
 	size_t len = ws_frames_bytes(frames);
 	if (peer->close_deadline_ns != 0 || peer->aborted || len == 0)
 		return WS_SENT;
-	if (peer->queued_bytes > 0 && peer->queued_bytes + len > peer->server->max_queued_bytes) {
+	size_t most = peer->server->max_queued_bytes + (len <= SHORT_BYTES ? RESERVE_BYTES : 0);
+	if (peer->queued_bytes > 0 && peer->queued_bytes + len > most) {
 		peer->congested = true;
 		return WS_FULL;
 	}

@@ -16,7 +16,8 @@
  *
  * Sending. A peer's queue holds runs of frames (ws_frames.h) and is bounded by
  * max_queued_bytes. Its owner stops feeding it while ws_peer_is_congested() and goes on at
- * on_writable: what the peer does not read stays where it came from.
+ * on_writable: what the peer does not read stays where it came from. For short runs there is a
+ * reserve beyond the bound, so that a word about the stream finds room behind a long event.
  *
  * Keeping alive. The peer is pinged after 20 s without a sign of life, closed after 40 s.
  *

@@ -463,6 +463,20 @@ static void slow_peer_congests_and_is_told_when_it_has_room(void **state)
 	assert_false(ws_peer_is_congested(f->peer));
 }
 
+static void a_short_run_finds_room_behind_what_fills_the_queue(void **state)
+{
+	struct fixture *f = *state;
+	enum { LEN = 1000 * 1000, SHORT = 1000 };
+	open_peer(f, NULL);
+	do /* until the kernel takes no more: then one long run is all that the queue takes */
+		turn(f);
+	while (send_messages(f, 1, LEN) == 1);
+	assert_int_equal(send_messages(f, 1, LEN), 0);
+	unsigned int taken = send_messages(f, 1000, SHORT);
+	assert_in_range(taken, 16, 256); /* and no end of them */
+	assert_true(ws_peer_is_congested(f->peer));
+}
+
 static void peer_is_slow_only_since_it_has_something_to_take(void **state)
 {
 	struct fixture *f = *state;
@@ -627,6 +641,7 @@ int main(void)
 		TEST(half_a_head_ends_with_408_and_garbage_with_400),
 		TEST(frames_arrive_whole_with_control_frames_between_them),
 		TEST(slow_peer_congests_and_is_told_when_it_has_room),
+		TEST(a_short_run_finds_room_behind_what_fills_the_queue),
 		TEST(peer_is_slow_only_since_it_has_something_to_take),
 		TEST(one_run_is_taken_whatever_its_length),
 		TEST(close_comes_after_all_that_is_queued),
