@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend-relay/catch_up.h"
+#include "backend-relay/outage.h"
 #include "backend-relay/outlet.h"
 #include "backend-relay/refusal.h"
 #include "proto/base/clock.h"
@@ -44,9 +45,9 @@ struct client {
 	bool has_seam, told_caught_up;
 	uint64_t seam; /* index in the live ring at which it has caught up */
 
-	uint64_t upstream_trouble_ns, projection_trouble_ns; /* since; 0: none */
-	enum diagnostic upstream_trouble;
-	uint64_t lifetime_end_ns; /* 0: no limit */
+	struct outage upstream, projection;
+	enum diagnostic upstream_trouble; /* of the outage; DIAGNOSTIC_COUNT: not at the moment */
+	uint64_t lifetime_end_ns;         /* 0: no limit */
 	TAILQ_ENTRY(client) link;
 };
 
@@ -251,22 +252,26 @@ static void client_on_exchange_gone(struct waiting_exchange *waiting)
 /* ---- trouble that may pass ---- */
 
 /* False when the session has ended over it: one that never was connected does not wait. */
-static bool note_trouble(struct client *client, uint64_t *since_ns, enum diagnostic diagnostic)
+static bool note_trouble(struct client *client, struct outage *outage, enum diagnostic diagnostic)
 {
 	if (diagnostic == DIAGNOSTIC_COUNT) {
-		*since_ns = 0;
+		outage_note_better(outage, clock_monotonic_ns());
 		return true;
 	}
 	if (client->state == CLIENT_OPENING) {
 		client_end(client, diagnostic, -1);
 		return false;
 	}
-	if (*since_ns != 0)
-		return true;
-	*since_ns = clock_monotonic_ns();
 	const struct diagnostic_details details = DIAGNOSTIC_NO_DETAILS;
-	outlet_send_diagnostic(&client->outlet, diagnostic, &details);
+	if (outage_note_failure(outage, clock_monotonic_ns()))
+		outlet_send_diagnostic(&client->outlet, diagnostic, &details);
 	return true;
+}
+
+static void note_progress(struct client *client)
+{
+	outage_note_progress(&client->upstream);
+	outage_note_progress(&client->projection);
 }
 
 static bool note_upstream(struct client *client, enum diagnostic trouble, enum diagnostic refusal)
@@ -276,12 +281,12 @@ static bool note_upstream(struct client *client, enum diagnostic trouble, enum d
 		return false;
 	}
 	client->upstream_trouble = trouble;
-	return note_trouble(client, &client->upstream_trouble_ns, trouble);
+	return note_trouble(client, &client->upstream, trouble);
 }
 
 static bool note_projection(struct client *client)
 {
-	return note_trouble(client, &client->projection_trouble_ns,
+	return note_trouble(client, &client->projection,
 		client->reader.feed->is_troubled ? DIAGNOSTIC_BACKEND_PROJECTION_UNAVAILABLE
 						 : DIAGNOSTIC_COUNT);
 }
@@ -464,6 +469,9 @@ static bool client_take(struct client *client, const struct delivery *delivery)
 	const struct pass_output *output = &delivery->output;
 	bool is_known = client->catch_up == NULL &&
 			output->position.at.sequence <= client->has_joined_with.sequence;
+	if (!is_known && output->kind == PASS_NOTICE &&
+		!outlet_send_notice(&client->outlet, output))
+		return false;
 	if (!is_known && output->kind == PASS_EVENT) {
 		if (!outlet_send_event(&client->outlet, output->event))
 			return false;
@@ -479,8 +487,8 @@ static bool client_take(struct client *client, const struct delivery *delivery)
 		client->session.denied += output->kind == PASS_DENIED;
 		client->session.withheld += output->kind == PASS_NOTICE &&
 					    output->notice == DIAGNOSTIC_BACKEND_EVENT_WITHHELD;
-		if (output->kind == PASS_NOTICE)
-			outlet_send_notice(&client->outlet, output);
+		if (output->kind != PASS_SILENT && output->kind != PASS_CAUGHT_UP)
+			note_progress(client);
 	}
 	if (output->kind == PASS_CAUGHT_UP)
 		tell_caught_up(client);
@@ -491,6 +499,8 @@ static bool client_take(struct client *client, const struct delivery *delivery)
 static void client_deliver(struct client *client)
 {
 	while (!ws_peer_is_congested(client->outlet.peer)) {
+		if (client->has_seam && client->reader.next >= client->seam)
+			tell_caught_up(client);
 		if (feed_reader_is_lapped(&client->reader)) {
 			client_lag(client);
 			return;
@@ -498,8 +508,6 @@ static void client_deliver(struct client *client)
 		const struct delivery *delivery = feed_reader_peek(&client->reader);
 		if (delivery == NULL || !client_take(client, delivery))
 			break;
-		if (client->has_seam && client->reader.next >= client->seam)
-			tell_caught_up(client);
 	}
 }
 
@@ -525,7 +533,7 @@ static void client_run(struct client *client)
 
 static bool is_over(uint64_t since_ns, uint64_t now_ns, uint64_t limit_ms)
 {
-	return since_ns != 0 && now_ns > since_ns && now_ns - since_ns > limit_ms * NS_PER_MS;
+	return now_ns > since_ns && now_ns - since_ns > limit_ms * NS_PER_MS;
 }
 
 static bool peer_is_stalled(const struct client *client, uint64_t now_ns)
@@ -550,9 +558,11 @@ void client_tick(struct client *client, uint64_t now_ns)
 	if (peer_is_stalled(client, now_ns)) {
 		client->relay->counters.stalled++;
 		client_end(client, DIAGNOSTIC_BACKEND_STALLED, -1);
-	} else if (is_over(client->upstream_trouble_ns, now_ns, config->upstream_give_up_ms)) {
+	} else if (outage_is_too_long(
+			   &client->upstream, config->upstream_give_up_ms * NS_PER_MS, now_ns)) {
 		client_end(client, client->upstream_trouble, -1);
-	} else if (is_over(client->projection_trouble_ns, now_ns, config->projection_give_up_ms)) {
+	} else if (outage_is_too_long(&client->projection,
+			   config->projection_give_up_ms * NS_PER_MS, now_ns)) {
 		client_end(client, DIAGNOSTIC_BACKEND_PROJECTION_UNAVAILABLE, -1);
 	} else if (client->lifetime_end_ns != 0 && now_ns >= client->lifetime_end_ns) {
 		client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, 0);

@@ -5,13 +5,23 @@
 
 enum { CLOSE_DEADLINE_MS = 3000, HEARTBEAT_S = 30 };
 
-static void send_text(struct outlet *outlet, const struct buf *text)
+static bool send_text(struct outlet *outlet, const struct buf *text)
 {
 	struct ws_frames *frames = ws_frames_new(text->len + WS_FRAME_HEAD_BYTES_MAX);
-	if (frames != NULL && ws_frames_add_message(frames, WS_TEXT, text->data, text->len) == 0 &&
-		ws_peer_send(outlet->peer, frames) == WS_SENT)
+	bool sent = frames != NULL &&
+		    ws_frames_add_message(frames, WS_TEXT, text->data, text->len) == 0 &&
+		    ws_peer_send(outlet->peer, frames) == WS_SENT;
+	if (sent)
 		outlet->last_sent_ns = clock_monotonic_ns();
 	ws_frames_unref(frames);
+	return sent;
+}
+
+static bool send_diagnostic(
+	struct outlet *outlet, enum diagnostic diagnostic, const struct diagnostic_details *details)
+{
+	_cleanup_buf_ struct buf text = {0};
+	return diagnostic_write_json(&text, diagnostic, details) == 0 && send_text(outlet, &text);
 }
 
 static void seal(const struct outlet *outlet, const struct client_position *position,
@@ -66,12 +76,10 @@ void outlet_send_bookmark(struct outlet *outlet, const struct client_position *p
 void outlet_send_diagnostic(
 	struct outlet *outlet, enum diagnostic diagnostic, const struct diagnostic_details *details)
 {
-	_cleanup_buf_ struct buf text = {0};
-	if (diagnostic_write_json(&text, diagnostic, details) == 0)
-		send_text(outlet, &text);
+	send_diagnostic(outlet, diagnostic, details);
 }
 
-void outlet_send_notice(struct outlet *outlet, const struct pass_output *output)
+bool outlet_send_notice(struct outlet *outlet, const struct pass_output *output)
 {
 	struct diagnostic_details details = DIAGNOSTIC_NO_DETAILS;
 	char from[CLIENT_CURSOR_TEXT_BYTES + 1], to[CLIENT_CURSOR_TEXT_BYTES + 1];
@@ -90,7 +98,7 @@ void outlet_send_notice(struct outlet *outlet, const struct pass_output *output)
 		details.from = from;
 		details.to = to;
 	}
-	outlet_send_diagnostic(outlet, output->notice, &details);
+	return send_diagnostic(outlet, output->notice, &details);
 }
 
 void outlet_end(struct outlet *outlet, enum diagnostic diagnostic, int64_t retry_after_ms)

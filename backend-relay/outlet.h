@@ -28,16 +28,19 @@ struct outlet {
 bool outlet_send_event(struct outlet *outlet, const struct projected_event *event);
 
 /*
- * The others are sent, or dropped when the peer's queue is full: what they say shows again, in a
- * later cursor or in the close code.
+ * The others are short and find room in the peer's reserve. A peer that has used that up too reads
+ * nothing, and they are dropped: what they say shows again, in a later cursor or the close code.
  */
 void outlet_send_hello(struct outlet *outlet, uint64_t max_lifetime_s);
 void outlet_send_caught_up(struct outlet *outlet, const struct client_position *position);
 void outlet_send_bookmark(struct outlet *outlet, const struct client_position *position);
 void outlet_send_diagnostic(struct outlet *outlet, enum diagnostic diagnostic,
 	const struct diagnostic_details *details);
-/* Of an output PASS_NOTICE: a range that is missing, or one event that is withheld. */
-void outlet_send_notice(struct outlet *outlet, const struct pass_output *output);
+/*
+ * Of an output PASS_NOTICE: a range that is missing, or one event that is withheld. False when it
+ * could not be sent: it may not be passed over.
+ */
+_must_check_ bool outlet_send_notice(struct outlet *outlet, const struct pass_output *output);
 
 /* A final diagnostic and the close frame with its code. */
 void outlet_end(struct outlet *outlet, enum diagnostic diagnostic, int64_t retry_after_ms);

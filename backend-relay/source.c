@@ -42,7 +42,7 @@ struct source {
 	struct ws_client *client;
 	struct runtime_batch_reader reader;
 	struct backoff backoff;
-	uint64_t connected_ns, down_since_ns;
+	uint64_t connected_ns;
 	bool paused, troubled, in_callback, timer_closed;
 	enum diagnostic trouble;       /* while troubled: the newest reason */
 	struct source_failure failure; /* said by the runtime before it closed */
@@ -97,8 +97,6 @@ static void tell_trouble(struct source *source, enum diagnostic diagnostic)
 {
 	if (source->troubled && source->trouble == diagnostic)
 		return;
-	if (!source->troubled)
-		source->down_since_ns = clock_monotonic_ns();
 	source->troubled = true;
 	source->trouble = diagnostic;
 	source->handler->on_trouble(source, diagnostic);
@@ -108,7 +106,6 @@ static void tell_trouble(struct source *source, enum diagnostic diagnostic)
 static void tell_connected(struct source *source, const struct cursor *start)
 {
 	source->troubled = false;
-	source->down_since_ns = 0;
 	source->handler->on_connected(source, start);
 }
 
@@ -487,9 +484,4 @@ void source_resume(struct source *source)
 bool source_is_connected(const struct source *source)
 {
 	return source->state == SOURCE_CONNECTED && !source->troubled;
-}
-
-uint64_t source_down_since_ns(const struct source *source)
-{
-	return source->down_since_ns;
 }

@@ -4,7 +4,7 @@
  * Connects with the subprotocol sightline.v1.msgpack and hands on what the runtime sends, in order,
  * each event once: an event at or before the last one handed on is dropped. A lost connection is
  * made again with backoff and full jitter, from the last position handed on, for as long as the
- * source is open; how long is too long is its owner's matter (source_down_since_ns()).
+ * source is open; how long is too long is its owner's matter.
  *
  * on_connected comes after each connection's hello, on_trouble once for each outage with a code for
  * clients and again when its reason changes, on_refused when the runtime has said no to what was
@@ -62,5 +62,3 @@ void source_pause(struct source *source);
 void source_resume(struct source *source);
 
 bool source_is_connected(const struct source *source);
-/* Monotonic; 0 while it is connected. */
-uint64_t source_down_since_ns(const struct source *source);

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 
 import pytest
 
@@ -271,3 +272,36 @@ def test_one_runtime_that_fails_does_not_concern_the_clients_of_another(bin_dir)
                 good.append("w", event("text_delta"))
                 happy.events(1)
                 assert [f["kind"] for f in happy.frames].count("diagnostic") == 0
+
+
+def test_runtime_that_greets_and_then_breaks_is_told_once_and_given_up(bin_dir):
+    with Stage(bin_dir, {**QUICK, "upstream_give_up": "2s"}) as stage, \
+            stage.relay.observe(stage.fill("w", 5) and "w") as client:
+        client.until_caught_up()
+        until_live(stage)
+        stage.runtime.before_send = lambda data: data + (frame(0x2, b"\xc1") if b"hello" in data
+                                                         else b"")
+        stage.runtime.cut()
+        client.until(lambda f: f["kind"] == "diagnostic" and f["diagnostic"]["final"])
+        said = [f["diagnostic"] for f in client.frames if f["kind"] == "diagnostic"]
+        assert [d["final"] for d in said] == [False, True], said
+        assert said[-1]["code"] == "backend.malformed_frame" and said[-1]["retry"] == "later"
+        assert client.closed()[0] == 1013
+        # It is asked ever more seldom: not twenty times in two seconds.
+        assert len(stage.runtime.upgrades()) < 20
+
+
+def test_runtime_that_sends_one_more_event_each_time_is_not_given_up(bin_dir):
+    with Stage(bin_dir, {**QUICK, "upstream_give_up": "1s"}) as stage, \
+            stage.relay.observe(stage.fill("w", 5) and "w") as client:
+        client.until_caught_up()
+        until_live(stage)
+        began = time.monotonic()
+        while time.monotonic() < began + 2:
+            stage.runtime.cut()
+            payload = event("text_delta", n=9)
+            stage.runtime.append("w", payload)
+            assert client.events(1)[0].payload_bytes == payload
+            wait_until(lambda: stage.relay.metric("upstreams") == 1, "one upstream")
+        assert not any(f["diagnostic"]["final"] for f in client.frames
+                       if f["kind"] == "diagnostic")
