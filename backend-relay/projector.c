@@ -15,6 +15,7 @@
 enum {
 	BACKOFF_BASE_MS = 50,
 	BACKOFF_CAP_MS = 2000,
+	STABLE_AFTER_MS = 5000, /* what lived this long, or gave a verdict, was good */
 	TICK_MS = 50,
 	KEEP_BUFFER_BYTES = 512 * 1024,
 	TICKET_SERIES_SHIFT = 32,
@@ -41,7 +42,7 @@ struct projector {
 	struct buf out;
 	struct backoff backoff;
 	uv_timer_t timer;
-	uint64_t next_attempt_ns, last_answer_ns, next_id, next_series;
+	uint64_t next_attempt_ns, last_answer_ns, up_ns, next_id, next_series;
 	bool has_failed; /* since it was up */
 	struct wakeup pump;
 	struct pass_list passes;
@@ -75,14 +76,21 @@ static void log_down(struct projector *projector, const char *why)
 		journal(LOG_WARNING, "projection: %s; delivering nothing, connecting again", why);
 }
 
-/* The request that was alone under way: its pass's event is to blame. */
-static struct pass *find_killer(struct projector *projector)
+/*
+ * The pass whose event is to blame: when no other event was under way. What else was asked behind
+ * it had not been looked at, since answers come in order.
+ */
+static struct pass *find_killer(const struct projector *projector)
 {
-	struct request *only = TAILQ_FIRST(&projector->requests);
-	if (only == NULL || TAILQ_NEXT(only, link) != NULL || only->kind != REQUEST_PROJECT ||
-		!only->alone || only->count != 1)
+	const struct request *oldest = TAILQ_FIRST(&projector->requests), *other;
+	if (oldest == NULL || oldest->kind != REQUEST_PROJECT || !oldest->alone ||
+		oldest->count != 1)
 		return NULL;
-	return only->pass;
+	for (other = TAILQ_NEXT(oldest, link); other != NULL; other = TAILQ_NEXT(other, link)) {
+		if (other->kind == REQUEST_PROJECT)
+			return NULL;
+	}
+	return oldest->pass;
 }
 
 static void forget_requests(struct projector *projector)
@@ -115,6 +123,9 @@ static void projector_fail(struct projector *projector, const char *why)
 	uint64_t now_ns = clock_monotonic_ns();
 	if (projector->state == PROJECTOR_UP)
 		projector->counters.deaths++;
+	if (projector->state == PROJECTOR_UP &&
+		now_ns - projector->up_ns > STABLE_AFTER_MS * NS_PER_MS)
+		backoff_reset(&projector->backoff);
 	log_down(projector, why);
 	struct pass *killer = find_killer(projector), *pass;
 	if (killer != NULL)
@@ -210,9 +221,9 @@ static const char *projector_on_welcome(struct projector *projector, const struc
 	if (!field_u64(&message->field[0], &version) || version != PROTOCOL_VERSION)
 		return "another protocol version";
 	projector->state = PROJECTOR_UP;
+	projector->up_ns = clock_monotonic_ns();
 	projector->has_failed = false;
 	projector->counters.connects++;
-	backoff_reset(&projector->backoff);
 	projector_pump_soon(projector);
 	return NULL;
 }
@@ -287,6 +298,8 @@ static const char *projector_on_answer(struct projector *projector, const struct
 	if (why != NULL)
 		return why;
 	projector->last_answer_ns = clock_monotonic_ns();
+	if (request->kind == REQUEST_PROJECT)
+		backoff_reset(&projector->backoff);
 	TAILQ_REMOVE(&projector->requests, request, link);
 	free(request);
 	projector_pump_soon(projector);
@@ -398,20 +411,28 @@ static bool has_room(const struct projector *projector)
 	return channel_queued_bytes(&projector->link->channel) < QUEUED_BYTES_MAX;
 }
 
-/* While there are suspects: one event, and nothing else under way. True when that is so. */
-static bool pump_suspects(struct projector *projector, uint64_t now_ns)
+enum suspicion {
+	SUSPECTS_NONE,
+	SUSPECTS_UNDER_WAY, /* one event; no other may follow it */
+	SUSPECTS_WAITING,   /* until nothing is under way */
+};
+
+static enum suspicion pump_suspects(struct projector *projector, uint64_t now_ns)
 {
-	struct pass *pass, *suspect = NULL;
+	const struct request *oldest = TAILQ_FIRST(&projector->requests);
+	if (oldest != NULL && oldest->is_suspect)
+		return SUSPECTS_UNDER_WAY;
+	struct pass *pass;
 	TAILQ_FOREACH(pass, &projector->passes, link)
 	{
-		if (suspect == NULL && pass_is_suspect(pass, now_ns))
-			suspect = pass;
+		if (!pass_is_suspect(pass, now_ns))
+			continue;
+		if (oldest != NULL || !send_project(projector, pass, 1))
+			return SUSPECTS_WAITING;
+		TAILQ_FIRST(&projector->requests)->is_suspect = true;
+		return SUSPECTS_UNDER_WAY;
 	}
-	if (suspect == NULL)
-		return false;
-	if (TAILQ_EMPTY(&projector->requests))
-		send_project(projector, suspect, 1);
-	return true;
+	return SUSPECTS_NONE;
 }
 
 static bool pump_opens(struct projector *projector)
@@ -456,9 +477,10 @@ static void projector_pump(struct wakeup *wakeup)
 {
 	struct projector *projector = wakeup->owner;
 	uint64_t now_ns = clock_monotonic_ns();
-	if (projector->state != PROJECTOR_UP || !pump_opens(projector))
+	if (projector->state != PROJECTOR_UP)
 		return;
-	if (!pump_suspects(projector, now_ns))
+	enum suspicion suspicion = pump_suspects(projector, now_ns);
+	if (suspicion != SUSPECTS_WAITING && pump_opens(projector) && suspicion == SUSPECTS_NONE)
 		pump_events(projector, now_ns);
 }
 

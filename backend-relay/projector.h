@@ -6,7 +6,7 @@
  * connection: then nothing is delivered, every pass is told, and after a short, jittered wait the
  * projector connects again, opens every pass again and submits again what had no answer.
  *
- * What a death leaves unanswered is suspect: those events go one at a time, with nothing else under
+ * What a death leaves unanswered is suspect: those events go one at a time, with no other under
  * way, until all of them are answered. When projection dies with a single one under way, that event
  * is to blame; after three deaths it is withheld (as if its verdict had been `refused`), and in
  * between its pass is held back for a growing time while the others go on.

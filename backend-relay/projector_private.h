@@ -77,9 +77,10 @@ struct request {
 	enum request_kind kind;
 	struct pass *pass; /* NULL once the pass was closed */
 	struct authorization *authorization;
-	uint64_t id;    /* pass_id or request_id */
-	uint32_t count; /* events */
-	bool alone;     /* nothing else was under way */
+	uint64_t id;     /* pass_id or request_id */
+	uint32_t count;  /* events */
+	bool alone;      /* nothing else was under way when it was sent */
+	bool is_suspect; /* and no event goes behind it */
 	uint64_t sent_ns;
 	TAILQ_ENTRY(request) link;
 };

@@ -1,5 +1,7 @@
 """backend-relay: fail closed. Nothing without a verdict, whatever projection does; then all of it."""
 
+import threading
+
 import pytest
 
 import ws
@@ -323,3 +325,39 @@ def test_answers_that_change_places_between_two_views_fit_neither(stage):
         assert client.events(1)[0].payload_bytes == payload
         assert viewer.events(1)[0].payload["data"]["output"] == "[redacted]"
         assert "not for a viewer" not in "".join(viewer.raw)
+
+
+def test_a_poisonous_event_is_found_whatever_else_is_asked_meanwhile(stage):
+    stage.fill("bad", 2)
+    stage.fill("good", 2)
+    stage.projection.die_on = b"poison"
+    over = threading.Event()
+
+    def publish():
+        while not over.wait(0.002):
+            stage.runtime.append("good", event("text_delta", n=0))
+
+    def ask():
+        while not over.is_set():
+            stage.relay.get("/api/runtimes/r0/workers")
+
+    with stage.relay.observe("bad") as bad, stage.relay.observe("good") as good, \
+            stage.relay.observe("good", "viewer") as other:
+        for client in (bad, good, other):
+            client.until_caught_up()
+        busy = [threading.Thread(target=work) for work in (publish, ask, ask)]
+        for thread in busy:
+            thread.start()
+        try:
+            stage.runtime.append("bad", event("text_delta", poison=1))
+            bad.diagnostic("backend.event_withheld")
+        finally:
+            over.set()
+            for thread in busy:
+                thread.join()
+        # Once among others, and three times alone.
+        assert stage.projection.deaths <= 4
+        for worker in ("bad", "good"):
+            stage.runtime.append(worker, event("status", state="the last"))
+        for client in (bad, good, other):
+            client.until(lambda f: "status" in str(f.get("envelope")))
