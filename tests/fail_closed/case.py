@@ -134,9 +134,9 @@ class Case:
         self._ledger.note(f"round {self.round}: {fault}")
         self.outcome["rounds"] += 1
         self.outcome[f"fault {fault.name}"] += 1
-        ends, told = self._gate.ends, [(w.sessions, w.told) for w in self._watchers]
-        was_settled = self._is_settled
-        touched = self._disturb_clients()
+        ends, was_settled = self._gate.ends, self._is_settled
+        untouched = self._disturb_clients()
+        told = [(w, w.sessions, w.told) for w in untouched if not w.waits]
         self._gate.fault = fault
         fault.begin()
         if fault.loads is not None:
@@ -147,7 +147,7 @@ class Case:
             await self._settle()
             self._ledger.note("settled")
             if was_settled and self._gate.ends > ends:
-                self._check_told(told, touched)
+                self._check_told(told)
         fault.end()
         self._gate.fault = None
         self._raise_violations()
@@ -163,23 +163,23 @@ class Case:
         raise Failed("the fault never came about: the relay asks for nothing")
 
     def _disturb_clients(self):
-        """Some lose their connection, some read nothing for a while."""
-        touched = set()
+        """Some lose their connection, some read nothing for a while; the others are the answer."""
+        untouched = []
         for watcher in self._watchers:
             choice = self._rng.random()
             if choice < 0.12:
                 self._ledger.note(f"{watcher.name} is cut off")
                 watcher.cut()
-                touched.add(watcher)
             elif choice < 0.2:
                 self._ledger.note(f"{watcher.name} reads no more")
                 watcher.pause()
-                touched.add(watcher)
-        return touched
+            else:
+                untouched.append(watcher)
+        return untouched
 
-    def _check_told(self, before, touched):
-        for watcher, (sessions, told) in zip(self._watchers, before):
-            if watcher not in touched and watcher.sessions == sessions and watcher.told == told:
+    def _check_told(self, before):
+        for watcher, sessions, told in before:
+            if watcher.sessions == sessions and watcher.told == told:
                 self._ledger.violate(f"{watcher.name} was not told that projection failed")
 
     async def _settle(self):

@@ -9,7 +9,7 @@ import time
 
 DENIED, REFUSED = ("denied",), ("refused",)
 DEATHS_MAX = 3
-TRACE_MAX = 60
+TRACE_MAX = 80
 
 
 def delivered(payload):

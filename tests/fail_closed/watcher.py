@@ -28,6 +28,7 @@ class Watcher:
         self.log = []           # numbers of events in the order in which they came; None: withheld
         self.newest = -1        # number
         self.sessions = self.told = 0
+        self.waits = False      # told of a failure, and nothing has come since
         self._cursor = None
         self._ids = {}
         self._texts = {}
@@ -132,6 +133,7 @@ class Watcher:
         if piece is not None:
             self._texts[piece[0]] = self._texts.get(piece[0], "") + piece[1]
         self._cursor = envelope["cursor"]
+        self.waits = False
         self.log.append(number)
         self.newest = max(number, self.newest)
         self._progress.set()
@@ -142,9 +144,12 @@ class Watcher:
         if code not in TOLD_CODES or (final and code not in PASSING_CODES):
             self._violate(f"told {diagnostic}")
         self._ledger.note(f"{self.name} at {self.newest} is told {code}{' at last' * final}")
-        self.told += code == "backend.projection_unavailable"
+        if code == "backend.projection_unavailable":
+            self.told += 1
+            self.waits = True
         if code == "backend.event_withheld":
             self._cursor = diagnostic["cursor"]
+            self.waits = False
             self.log.append(None)
             self._progress.set()
 
