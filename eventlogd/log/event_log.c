@@ -241,6 +241,7 @@ static int start(struct event_log *log, const char *directory, uint64_t wall_ns)
 	if (r != 0)
 		return r;
 	log->compacting.garbage_positions = catalog_compacted_count(&log->view);
+	log_forget_released(log);
 	struct syncer_config syncer = {
 		.start = log->written,
 		.ops = log->ops,

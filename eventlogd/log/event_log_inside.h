@@ -111,6 +111,8 @@ enum prune_step {
 };
 /* The oldest whole segment has to go: begins to keep what stays of it. */
 enum prune_step log_compact_oldest(struct event_log *log, uint64_t wall_ns);
+/* A finished worker has something in the reserve all the same: forgets it once more. */
+void log_forget_released(struct event_log *log);
 /* Writes the notes of event_log_forget(). False: not all of them could be written now. */
 bool log_forget_due(struct event_log *log, uint64_t wall_ns);
 /* Goes on with what runs, and with compacted segments that hold little any more. */

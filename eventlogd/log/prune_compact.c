@@ -230,6 +230,7 @@ static void count_kept(struct event_log *log)
 		worker->reserve_last = keep->kept_last;
 		worker->reserve_segments++;
 	}
+	log_forget_released(log); /* while it was made */
 }
 
 /* The compacted segment is there: notes what is lost and has it put in place. */
@@ -354,6 +355,17 @@ enum prune_step log_compact_go_on(struct event_log *log, uint64_t wall_ns)
 		}
 	}
 	return compacting->garbage_positions != 0 ? PRUNE_STEP_DONE : PRUNE_STEP_PLAIN;
+}
+
+void log_forget_released(struct event_log *log)
+{
+	struct worker *worker, *next;
+	map_for_each (log->view.table.workers, worker, next) {
+		if (!worker->is_released || worker->reserve_count == 0)
+			continue;
+		log->compacting.forgets_due += !worker->forget_is_due;
+		worker->forget_is_due = true;
+	}
 }
 
 bool event_log_forget(

@@ -391,6 +391,34 @@ static void a_finished_worker_gives_its_reserve_back(void **state)
 	assert_int_equal(reserve_damage_found(f), 0);
 }
 
+static void who_is_finished_while_it_is_being_kept_is_not_kept(void **state)
+{
+	struct log_fixture *f = &((struct reserve_fixture *)*state)->log;
+	log_fixture_open(f);
+	reserve_append_quiet(f, true);
+	assert_int_equal(reserve_append(f, "other", QUIET_UID, true, 50), EVENT_LOG_OK);
+	const struct compacting *compacting = &f->log->compacting;
+	while (compacting->state != COMPACT_RUNS) {
+		assert_int_equal(reserve_append(f, "noisy", NOISY_UID, false, 1000), EVENT_LOG_OK);
+		log_fixture_tick(f, NS_PER_S / 4);
+	}
+	struct log_forgotten forgotten;
+	assert_true(event_log_forget(f->log, "quiet", 5, &forgotten));
+	assert_int_equal(forgotten.reserve_count, 0);
+	struct log_worker quiet, other;
+	for (int i = 0; i < 2; i++) {
+		reserve_let_retention_work(f);
+		log_fixture_tick(f, NS_PER_S / 4);
+		reserve_let_retention_work(f);
+		assert_true(event_log_worker(f->log, "quiet", 5, &quiet));
+		assert_true(event_log_worker(f->log, "other", 5, &other));
+		assert_int_equal(quiet.retained_count, 0);
+		assert_int_equal(other.retained_count, 1);
+		reserve_restart(f, i == 0);
+	}
+	assert_int_equal(reserve_damage_found(f), 0);
+}
+
 /* What the reserve gives up is older than what was pruned last, and has its readers too. */
 static void a_reader_is_told_of_what_the_reserve_gives_up(void **state)
 {
@@ -488,6 +516,7 @@ int main(void)
 		RESERVE_TEST(damage_before_compaction_is_told_after_it),
 		RESERVE_TEST(a_kill_at_any_step_repeats_it),
 		RESERVE_TEST(a_finished_worker_gives_its_reserve_back),
+		RESERVE_TEST(who_is_finished_while_it_is_being_kept_is_not_kept),
 		cmocka_unit_test(whatever_fails_the_reserve_is_whole_or_expired),
 	};
 	return cmocka_run_group_tests_name("event_log_reserve", tests, NULL, NULL);
