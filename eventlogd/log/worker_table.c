@@ -37,6 +37,7 @@ void worker_table_free(struct worker_table *table)
 		free(uid);
 	}
 	free(table->sorted);
+	free(table->idle);
 	worker_table_init(table, table->max);
 }
 
@@ -101,7 +102,15 @@ void worker_table_set_owner(struct worker_table *table, struct worker *worker, u
 	worker->owner_uid = uid;
 }
 
-void worker_table_forget(struct worker_table *table, struct worker *worker)
+static void forget_idle_rows(struct worker_table *table)
+{
+	free(table->idle);
+	table->idle = NULL;
+	table->idle_count = table->idle_next = 0;
+	table->idle_is_stale = true;
+}
+
+static void remove_row(struct worker_table *table, struct worker *worker)
 {
 	assert(worker->retained_count == 0 && worker->staged_batches == 0);
 	uint64_t end = worker->newest_seq > worker->highest_pruned ? worker->newest_seq
@@ -117,19 +126,56 @@ void worker_table_forget(struct worker_table *table, struct worker *worker)
 	table->sorted_is_stale = true;
 }
 
-/* Makes room by forgetting the row without records whose newest one is oldest. */
+void worker_table_forget(struct worker_table *table, struct worker *worker)
+{
+	forget_idle_rows(table); /* it may be one of them */
+	remove_row(table, worker);
+}
+
+static bool is_idle(const struct worker *worker)
+{
+	return worker->retained_count == 0 && worker->staged_batches == 0;
+}
+
+static int compare_newest(const void *a, const void *b)
+{
+	const struct worker *const *x = a, *const *y = b;
+	return (*x)->newest_seq < (*y)->newest_seq ? -1 : (*x)->newest_seq > (*y)->newest_seq;
+}
+
+/* Without memory none are found, as if every row had records. */
+static void find_idle_rows(struct worker_table *table)
+{
+	struct worker *worker, *next;
+	forget_idle_rows(table);
+	table->idle = malloc(table->count * sizeof(struct worker *));
+	if (table->idle == NULL)
+		return;
+	map_for_each (table->workers, worker, next) {
+		if (is_idle(worker))
+			table->idle[table->idle_count++] = worker;
+	}
+	qsort(table->idle, table->idle_count, sizeof(struct worker *), compare_newest);
+	table->idle_is_stale = false;
+}
+
+/*
+ * Makes room by forgetting the row without records whose newest one is oldest. They are all looked
+ * for at once, so that as many new workers as there are rows cost one look.
+ */
 static bool make_room(struct worker_table *table)
 {
-	struct worker *worker, *next, *oldest = NULL;
-	map_for_each (table->workers, worker, next) {
-		if (worker->retained_count == 0 && worker->staged_batches == 0 &&
-			(oldest == NULL || worker->newest_seq < oldest->newest_seq))
-			oldest = worker;
+	bool has_looked = table->idle_is_stale || table->idle_next == table->idle_count;
+	if (has_looked)
+		find_idle_rows(table);
+	while (table->idle_next < table->idle_count) {
+		struct worker *worker = table->idle[table->idle_next++];
+		if (!is_idle(worker))
+			continue; /* it has published since */
+		remove_row(table, worker);
+		return true;
 	}
-	if (oldest == NULL)
-		return false;
-	worker_table_forget(table, oldest);
-	return true;
+	return !has_looked && make_room(table);
 }
 
 int worker_table_get(struct worker_table *table, const char *id, size_t len, uint32_t owner_uid,
@@ -262,8 +308,10 @@ void worker_table_prune(struct worker_table *table, struct worker *worker, uint6
 		table->highest_pruned = through;
 	worker->retained_count -= count < worker->retained_count ? count : worker->retained_count;
 	worker->retained_bytes -= bytes < worker->retained_bytes ? bytes : worker->retained_bytes;
-	if (worker->retained_count == 0)
+	if (worker->retained_count == 0) {
 		worker->retained_bytes = 0;
+		table->idle_is_stale = true;
+	}
 	if (worker->highest_pruned >= worker->reserve_last)
 		worker_leave_reserve(worker);
 	if (worker->newest_keyframe <= worker->highest_pruned)
@@ -283,6 +331,7 @@ void worker_table_prune_unaccounted(struct worker_table *table, uint64_t oldest_
 			worker->retained_count = worker->retained_bytes = 0;
 	}
 	table->loss_count++;
+	table->idle_is_stale = true;
 	if (oldest_base - 1 > table->highest_pruned)
 		table->highest_pruned = oldest_base - 1;
 	table->oldest_base = oldest_base;

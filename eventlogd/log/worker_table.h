@@ -59,6 +59,11 @@ struct worker_table {
 	uint64_t loss_count;     /* how often any row or number above said that more is gone */
 	struct worker **sorted;  /* by id; made when asked for */
 	bool sorted_is_stale;
+	/* Rows that were without records when it was last looked, by their newest sequence; those
+	 * before idle_next have been taken. Stale: more may be. */
+	struct worker **idle;
+	uint32_t idle_count, idle_next;
+	bool idle_is_stale;
 };
 
 /* Fixed part of a row in a footer, before the id and the producers. */
