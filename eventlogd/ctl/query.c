@@ -62,8 +62,9 @@ static void asking_on_message(struct connection *connection, const struct messag
 	struct asking *asking = connection->owner;
 	const char *text;
 	size_t len;
-	if (message->type == asking->query->reply_type) {
-		if (asking->query->on_reply(asking->owner, &message->field[1]))
+	if (message->type == MESSAGE_STATUS_REPLY || message->type == MESSAGE_WORKERS_REPLY ||
+		message->type == MESSAGE_FORGET_REPLY) {
+		if (asking->query->on_reply(asking->owner, message->type, &message->field[1]))
 			ask(asking);
 		else
 			asking_end(asking, EXIT_FAILED, "the reply can't be understood");

@@ -13,9 +13,8 @@
 struct query {
 	/* Appends the next request. 0, QUERY_DONE, or -ENOMEM. */
 	int (*write_request)(void *owner, struct buf *out);
-	/* The map of the reply. False when it can't be understood. */
-	bool (*on_reply)(void *owner, const msgpack_object *map);
-	enum message_type reply_type;
+	/* The map of a …_REPLY. False when it can't be understood. */
+	bool (*on_reply)(void *owner, enum message_type type, const msgpack_object *map);
 };
 
 enum { QUERY_DONE = 1 };

@@ -25,21 +25,21 @@ static int write_request(void *owner, struct buf *out)
 	return message_end(&w);
 }
 
-static bool on_reply(void *owner, const msgpack_object *map)
+static bool on_reply(void *owner, enum message_type type, const msgpack_object *map)
 {
 	struct asked *asked = owner;
 	_cleanup_buf_ struct buf text = {0};
 	int r = asked->options.json ? map_view_json(&text, map) : map_view_lines(&text, map);
 	if (r == 0 && asked->options.json)
 		r = buf_append_str(&text, "\n");
-	if (r < 0)
+	if (r < 0 || type != MESSAGE_STATUS_REPLY)
 		return false;
 	fwrite(text.data, 1, text.len, stdout);
 	asked->is_done = true;
 	return true;
 }
 
-static const struct query query = {write_request, on_reply, MESSAGE_STATUS_REPLY};
+static const struct query query = {write_request, on_reply};
 
 static int run(const struct verb *verb, int argc, char **argv)
 {

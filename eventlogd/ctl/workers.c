@@ -75,15 +75,16 @@ static bool print_row(struct listing *listing, const msgpack_object *row)
 	return r == 0;
 }
 
-static bool on_reply(void *owner, const msgpack_object *map)
+static bool on_reply(void *owner, enum message_type type, const msgpack_object *map)
 {
 	struct listing *listing = owner;
 	const msgpack_object *workers = field_map_get(map, "workers"),
 			     *more = field_map_get(map, "more"), *items;
 	uint32_t count;
 	bool has_more;
-	if (workers == NULL || more == NULL || !field_array(workers, &items, &count) ||
-		!field_bool(more, &has_more) || (has_more && count == 0))
+	if (type != MESSAGE_WORKERS_REPLY || workers == NULL || more == NULL ||
+		!field_array(workers, &items, &count) || !field_bool(more, &has_more) ||
+		(has_more && count == 0))
 		return false;
 	if (!listing->options.json && !listing->has_header)
 		printf("%-*s %12s %12s %12s %12s %12s\n", WORKER_COLUMNS, "WORKER", "OWNER UID",
@@ -97,7 +98,7 @@ static bool on_reply(void *owner, const msgpack_object *map)
 	return true;
 }
 
-static const struct query query = {write_request, on_reply, MESSAGE_WORKERS_REPLY};
+static const struct query query = {write_request, on_reply};
 
 static int run(const struct verb *verb, int argc, char **argv)
 {

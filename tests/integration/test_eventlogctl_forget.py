@@ -82,6 +82,26 @@ def test_who_is_not_known_and_what_is_no_worker(server):
     assert server.ctl("forget", "not a worker").returncode == 2
 
 
+def test_several_and_globs(server):
+    names = ["build-1", "build-2", "build-20", "test-1", "test-2", "x.y"]
+    with server.publisher() as p:
+        for name in names:
+            p.acked(name, [event("snapshot")])
+
+    def forgotten(*arguments):
+        done = server.ctl("forget", "--json", *arguments, text=True)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(x)["worker_id"] for x in done.stdout.splitlines()]
+
+    assert forgotten("test-2", "build-1") == ["test-2", "build-1"]
+    assert forgotten("build-?") == ["build-1", "build-2"]
+    assert forgotten("x.y", "*-2") == ["build-2", "test-2", "x.y"]
+    assert forgotten("*") == names
+    done = server.ctl("forget", "nobody-*", text=True)
+    assert done.returncode == 1 and "no such worker" in done.stderr
+    assert server.ctl("forget", "build-*", "not a worker").returncode == 2
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to connect as someone else")
 def test_only_operators_may_forget(server):
     with server.publisher() as p:
