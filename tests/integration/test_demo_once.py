@@ -20,11 +20,11 @@ def runtime_dir():
         yield path
 
 
-def demo(bin_dir, runtime_dir, *arguments):
+def demo(bin_dir, runtime_dir, *arguments, stderr=subprocess.STDOUT):
     return subprocess.Popen(
         ["/usr/bin/python3", "-B", str(TOP / "units/demo/main.py"), "--bin-dir", str(bin_dir),
          *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=stderr, text=True,
         env=dict(os.environ, XDG_RUNTIME_DIR=runtime_dir, COLUMNS="120"))
 
 
@@ -59,6 +59,15 @@ def test_a_refused_line_is_named_and_the_exit_code_is_not_0(bin_dir, runtime_dir
         assert code == 1
         assert "NOT WHOLE: eventlogctl publish" in output and "Traceback" not in output
         assert f"{path}:3: invalid_json" in output
+
+
+def test_when_nobody_reads_its_output_it_stops_without_a_word(bin_dir, runtime_dir):
+    with demo(bin_dir, runtime_dir, "--once", "--speed", "0", stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read()
+        assert (process.wait(DEADLINE_S), told) == (1, "")
+    assert os.listdir(runtime_dir) == [], "something is left behind"
 
 
 def spoiled(bin_dir, path, script):

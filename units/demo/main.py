@@ -270,6 +270,9 @@ def main():
             sys.exit(f"demo: {' '.join(error.cmd)} failed: {error.stderr.strip()}")
         try:
             code = asyncio.run(supervise(options, layout))
+        except BrokenPipeError:  # nobody looks any more, as behind `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = EXIT_NOT_WHOLE
         finally:
             layout.close(remove=options.dir is None)
         sys.exit(code)
