@@ -177,8 +177,11 @@ def test_quiet_session_is_told_how_far_it_has_come(bin_dir, log):
             seen = client.until(lambda f: f["kind"] == "bookmark"
                                 and f["cursor"].endswith(f"_{last:016x}"))
             wait_batched(binary, "bookmark")
+            for _ in range(3):  # by then the plain one would have been told too
+                client.until(lambda f: f["kind"] == "bookmark")
+            publish(log, "w-1", [b'{"n":4}'])
+            assert [e.payload["n"] for e in plain.events(2)] == [1, 4]
             assert {f["kind"] for f in plain.frames} == {"event"}
-        publish(log, "w-1", [b'{"n":4}'])
         with gate.observe("w-1", f"?cursor={seen[-1]['cursor']}") as client:
             assert [e.payload["n"] for e in client.until_caught_up()] == [4]
 
