@@ -144,7 +144,11 @@ def test_pruned_cursor_is_expired_and_names_the_oldest(bin_dir):
         filler = b'{"pad":"' + b"x" * 30000 + b'"}'
         for _ in range(60):
             publish(log, "w-1", [filler] * 3)
-        wait_until(lambda: gate.get("/v1/runtime")[2]["log"]["oldest_seq"] > first + 1, "pruning")
+
+        def is_pruned():
+            ends = gate.get("/v1/runtime")[2]["log"]
+            return ends["oldest_seq"] > first + 1 and ends["allocated_bytes"] <= 1 << 20
+        wait_until(is_pruned, "pruning, to its end")
         with gate.observe("w-1", f"?cursor={cursor}") as client:
             diagnostic = client.diagnostic("runtime.cursor_expired")
             assert client.closed() == (4410, "runtime.cursor_expired")
