@@ -25,8 +25,7 @@ struct ws_client {
 	char subprotocol[64];
 	struct buf message; /* what has come of one that comes in pieces */
 	bool paused, ping_wanted, goodbye_wanted, server_closes, failed_to_start;
-	uint64_t heard_ns;
-	uint64_t asked_ns; /* when a ping was last wanted */
+	struct ws_liveness liveness;
 };
 
 static struct lws *wsi_of(const struct ws_client *client)
@@ -40,7 +39,7 @@ static struct lws *wsi_of(const struct ws_client *client)
 static int take_piece(struct ws_client *client, const uint8_t *bytes, size_t len)
 {
 	struct lws *wsi = wsi_of(client);
-	client->heard_ns = clock_monotonic_ns();
+	client->liveness.heard_ns = clock_monotonic_ns();
 	bool is_last = lws_is_final_fragment(wsi) && lws_remaining_packet_payload(wsi) == 0;
 	if (client->message.len + len > client->max_message_bytes) {
 		connector_end(&client->connector, WS_CLIENT_TOO_LONG);
@@ -76,7 +75,7 @@ static void take_subprotocol(struct ws_client *client)
 
 static void client_on_established(struct ws_client *client)
 {
-	client->heard_ns = clock_monotonic_ns();
+	client->liveness.heard_ns = clock_monotonic_ns();
 	connector_opened(&client->connector, TICK_MS);
 	client->handler->on_open(client, client->subprotocol);
 }
@@ -102,9 +101,8 @@ static int client_on_writable(struct ws_client *client)
 		return -1;
 	}
 	if (client->ping_wanted) {
-		uint8_t bytes[LWS_PRE];
 		client->ping_wanted = false;
-		return lws_write(wsi_of(client), bytes + LWS_PRE, 0, LWS_WRITE_PING) < 0 ? -1 : 0;
+		return ws_link_write_ping(&client->connector.attempt->link);
 	}
 	return 0;
 }
@@ -135,7 +133,7 @@ static int client_on_event(
 	case LWS_CALLBACK_CLIENT_RECEIVE:
 		return take_piece(client, in, len);
 	case LWS_CALLBACK_CLIENT_RECEIVE_PONG:
-		client->heard_ns = clock_monotonic_ns();
+		client->liveness.heard_ns = clock_monotonic_ns();
 		return 0;
 	case LWS_CALLBACK_CLIENT_WRITEABLE:
 		return client_on_writable(client);
@@ -153,25 +151,25 @@ static int client_on_event(
 static void client_on_tick(struct connector *connector)
 {
 	struct ws_client *client = (struct ws_client *)connector;
+	struct ws_liveness *liveness = &client->liveness;
 	uint64_t now_ns = clock_monotonic_ns();
 	if (client->goodbye_wanted) {
 		connector_end(connector, WS_CLIENT_CLOSED); /* it could not be said in time */
 		return;
 	}
 	if (client->paused)
-		client->heard_ns = now_ns;
-	uint64_t silent_s = (now_ns - client->heard_ns) / NS_PER_S;
-	const lws_retry_bo_t *policy = &connector->context->idle_policy;
-	/* A loop that was late asks first: silence counts only behind a ping. */
-	bool has_asked = client->asked_ns > client->heard_ns;
-	if (silent_s >= policy->secs_since_valid_hangup && has_asked &&
-		now_ns - client->asked_ns >= NS_PER_S) {
-		connector_end(connector, WS_CLIENT_LOST);
-	} else if (silent_s >= policy->secs_since_valid_ping && !has_asked &&
-		   wsi_of(client) != NULL) {
-		client->asked_ns = now_ns;
+		liveness->heard_ns = now_ns; /* a reader that has paused can't see an answer */
+	switch (ws_liveness_check(liveness, &connector->context->liveness_policy, now_ns)) {
+	case WS_ALIVE:
+		return;
+	case WS_ASK:
 		client->ping_wanted = true;
-		lws_callback_on_writable(wsi_of(client));
+		if (wsi_of(client) != NULL)
+			lws_callback_on_writable(wsi_of(client));
+		return;
+	case WS_LOST:
+		connector_end(connector, WS_CLIENT_LOST);
+		return;
 	}
 }
 
@@ -233,7 +231,7 @@ void ws_client_resume(struct ws_client *client)
 	if (!client->paused)
 		return;
 	client->paused = false;
-	client->heard_ns = clock_monotonic_ns();
+	client->liveness.heard_ns = clock_monotonic_ns();
 	if (wsi_of(client) == NULL)
 		return;
 	lws_rx_flow_control(wsi_of(client), 1);

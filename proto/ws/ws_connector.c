@@ -166,8 +166,6 @@ static void describe_connection(const struct connector *connector, char address[
 
 static void start_attempt(struct connector *connector)
 {
-	/* Liveness is the owner's: a reader that has paused can't see an answer to a ping. */
-	static const lws_retry_bo_t no_idle_policy;
 	char address[WS_URL_PATH_BYTES_MAX + 2], host[WS_URL_HOST_BYTES_MAX + 3];
 	struct connector_attempt *attempt = calloc(1, sizeof(*attempt));
 	if (attempt == NULL) {
@@ -196,7 +194,7 @@ static void start_attempt(struct connector *connector)
 		.protocol = connector->subprotocols,
 		.local_protocol_name = ws_client_protocol_name,
 		.alpn = "http/1.1",
-		.retry_and_idle_policy = &no_idle_policy,
+		.retry_and_idle_policy = &ws_no_idle_policy,
 		.opaque_user_data = &attempt->link,
 	};
 	struct lws *wsi = lws_client_connect_via_info(&info);

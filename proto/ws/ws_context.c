@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "proto/base/clock.h"
+
 enum {
 	/* Descriptors beside connections: the loop's, listeners, journal, spare. */
 	OTHER_FDS = 64,
@@ -20,6 +22,9 @@ static const char system_ca_file[] = "/etc/ssl/certs/ca-certificates.crt";
 
 const char ws_client_protocol_name[] = "client";
 const char ws_raw_protocol_name[] = "raw";
+
+/* Liveness is checked here, see ws_liveness.h. */
+const lws_retry_bo_t ws_no_idle_policy;
 
 /* ---- messages of the library ---- */
 
@@ -102,6 +107,13 @@ static const struct lws_protocols protocols[] = {
 	{NULL, NULL, 0, 0, 0, NULL, 0},
 };
 
+int ws_link_write_ping(struct ws_link *link)
+{
+	uint8_t bytes[LWS_PRE + 1] = {0};
+	bytes[LWS_PRE] = 'p'; /* an empty pong would not be reported */
+	return lws_write(link->wsi, bytes + LWS_PRE, 1, LWS_WRITE_PING) < 1 ? -1 : 0;
+}
+
 void ws_link_abort(struct ws_link *link)
 {
 	if (link->wsi == NULL)
@@ -171,7 +183,7 @@ static int create_library_context(
 		.protocols = protocols,
 		.pt_serv_buf_size = SERVICE_BUFFER_BYTES,
 		.timeout_secs = context->handshake_s,
-		.retry_and_idle_policy = &context->idle_policy,
+		.retry_and_idle_policy = &ws_no_idle_policy,
 		.vhost_name = "plain",
 		.client_ssl_ca_filepath = config->ca_file != NULL ? config->ca_file
 								  : system_ca_file,
@@ -189,6 +201,11 @@ static int create_library_context(
 	return context->vhost != NULL ? 0 : -ENOTSUP;
 }
 
+static uint64_t seconds(uint16_t configured, uint16_t otherwise)
+{
+	return NS_PER_S * (configured != 0 ? configured : otherwise);
+}
+
 int ws_context_open(
 	struct ws_context **out, uv_loop_t *loop, const struct ws_context_config *config)
 {
@@ -203,14 +220,11 @@ int ws_context_open(
 		return -ENOMEM;
 	}
 	context->loop = loop;
-	context->idle_policy.secs_since_valid_ping = config->ping_after_s != 0
-							     ? config->ping_after_s
-							     : PING_AFTER_S;
-	context->idle_policy.secs_since_valid_hangup = config->hang_up_after_s != 0
-							       ? config->hang_up_after_s
-							       : HANG_UP_AFTER_S;
-	assert(context->idle_policy.secs_since_valid_hangup >
-		context->idle_policy.secs_since_valid_ping);
+	context->liveness_policy = (struct ws_liveness_policy){
+		.ping_after_ns = seconds(config->ping_after_s, PING_AFTER_S),
+		.hang_up_after_ns = seconds(config->hang_up_after_s, HANG_UP_AFTER_S),
+	};
+	assert(context->liveness_policy.hang_up_after_ns > context->liveness_policy.ping_after_ns);
 	context->handshake_s = config->handshake_s != 0 ? config->handshake_s : HANDSHAKE_S;
 	context->write_buffer = write_buffer;
 	struct handle_list before = {.count = 0};

@@ -162,6 +162,15 @@ static int write_close(struct ws_peer *peer)
 	return lws_write(peer->link.wsi, bytes, (size_t)len, LWS_WRITE_HTTP) < len ? -1 : 0;
 }
 
+static int write_ping(struct ws_peer *peer)
+{
+	peer->ping_wanted = false;
+	if (ws_link_write_ping(&peer->link) < 0)
+		return -1;
+	lws_callback_on_writable(peer->link.wsi); /* what waits behind it */
+	return 0;
+}
+
 static void tell_writable(struct ws_peer *peer)
 {
 	if (!peer->congested || peer->queued_bytes > peer->server->max_queued_bytes / 4)
@@ -178,7 +187,9 @@ static int peer_on_writable(struct ws_peer *peer)
 	peer->progress_ns = clock_monotonic_ns();
 	/* After congestion this says that the peer has read: as good as an answer to a ping. */
 	if (peer->congested)
-		lws_validity_confirmed(wsi);
+		peer->liveness.heard_ns = peer->progress_ns;
+	if (peer->ping_wanted)
+		return write_ping(peer);
 	peer->writing = true;
 	int r = write_some(peer);
 	if (r == 0 && peer->close_deadline_ns == 0)
@@ -214,7 +225,7 @@ static int peer_on_established(struct ws_peer *peer)
 {
 	peer->open = true;
 	peer->server->counters.upgrades++;
-	peer->progress_ns = clock_monotonic_ns();
+	peer->progress_ns = peer->liveness.heard_ns = clock_monotonic_ns();
 	if (peer->aborted)
 		return -1;
 	if (peer->close_deadline_ns == 0)
@@ -247,7 +258,7 @@ static int peer_on_event(
 			peer->handler->on_data(peer);
 		return peer->aborted ? -1 : 0;
 	case LWS_CALLBACK_RECEIVE_PONG:
-		peer->progress_ns = clock_monotonic_ns();
+		peer->progress_ns = peer->liveness.heard_ns = clock_monotonic_ns();
 		return 0;
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
 		return peer_on_peer_close(peer, in, len);
@@ -376,10 +387,28 @@ void ws_peer_abort(struct ws_peer *peer)
 		ws_link_abort(&peer->link);
 }
 
+static void check_liveness(struct ws_peer *peer, uint64_t now_ns)
+{
+	const struct ws_liveness_policy *policy = &peer->server->context->liveness_policy;
+	switch (ws_liveness_check(&peer->liveness, policy, now_ns)) {
+	case WS_ALIVE:
+		return;
+	case WS_ASK:
+		peer->ping_wanted = true;
+		lws_callback_on_writable(peer->link.wsi);
+		return;
+	case WS_LOST:
+		ws_peer_abort(peer);
+		return;
+	}
+}
+
 void ws_peer_check_deadline(struct ws_peer *peer, uint64_t now_ns)
 {
 	if (peer->close_deadline_ns != 0 && now_ns >= peer->close_deadline_ns)
 		ws_peer_abort(peer);
+	else if (peer->close_deadline_ns == 0 && peer->open)
+		check_liveness(peer, now_ns);
 }
 
 void *ws_peer_owner(const struct ws_peer *peer)

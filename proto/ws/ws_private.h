@@ -17,7 +17,10 @@
 #include "proto/base/journal.h"
 #include "proto/ws/ws_client.h"
 #include "proto/ws/ws_context.h"
+#include "proto/ws/ws_liveness.h"
 #include "proto/ws/ws_server.h"
+
+extern const lws_retry_bo_t ws_no_idle_policy;
 
 struct ws_link {
 	struct lws *wsi; /* NULL before it is attached and after it is gone */
@@ -28,6 +31,9 @@ struct ws_link {
 	void (*on_destroyed)(struct ws_link *link);
 };
 
+/* From a writable event. Its pong is reported. -1: close the connection. */
+int ws_link_write_ping(struct ws_link *link);
+
 enum { WS_OWN_HANDLES_MAX = 8 };
 
 struct ws_context {
@@ -36,7 +42,7 @@ struct ws_context {
 	struct lws_vhost *vhost;  /* without a listener: adopted plain sockets, and clients */
 	struct ws_link *adopting; /* the next connection that is instantiated becomes this one's */
 	unsigned int links;       /* connections that libwebsockets knows */
-	lws_retry_bo_t idle_policy;
+	struct ws_liveness_policy liveness_policy;
 	uint16_t handshake_s;
 	uint8_t *write_buffer; /* LWS_PRE + WS_WRITE_BYTES, for one write at a time */
 

@@ -10,7 +10,7 @@
 #include "proto/base/fd.h"
 #include "proto/ws/ws_server_private.h"
 
-enum { TIMEOUT_MS = 10000, TICK_MS = 100, OWN_HANDLES = 2 };
+enum { TIMEOUT_MS = 10000, TICK_MS = 100, LIVENESS_TICK_MS = 1000, OWN_HANDLES = 2 };
 
 /* ---- accepting ---- */
 
@@ -120,13 +120,19 @@ static void server_on_tick(uv_timer_t *timer)
 	struct ws_peer *peer, *next_peer;
 	DL_FOREACH_SAFE(server->peers, peer, next_peer)
 	ws_peer_check_deadline(peer, now_ns);
-	if (!anybody_has_a_deadline(server))
+	if (anybody_has_a_deadline(server))
+		return;
+	if (server->peers == NULL)
 		uv_timer_stop(timer);
+	else if (uv_timer_get_repeat(timer) != LIVENESS_TICK_MS)
+		uv_timer_start(timer, server_on_tick, LIVENESS_TICK_MS, LIVENESS_TICK_MS);
 }
 
 void ws_server_watch_deadlines(struct ws_server *server)
 {
-	if (!server->closing && !uv_is_active((uv_handle_t *)&server->tick))
+	bool is_close = uv_is_active((uv_handle_t *)&server->tick) &&
+			uv_timer_get_repeat(&server->tick) == TICK_MS;
+	if (!server->closing && !is_close)
 		uv_timer_start(&server->tick, server_on_tick, TICK_MS, TICK_MS);
 }
 

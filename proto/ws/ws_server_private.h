@@ -28,13 +28,13 @@ struct ws_server {
 	struct ws_exchange *exchanges;
 	struct ws_peer *peers;
 	struct ws_tls_pipe *pipes;
-	uv_timer_t tick;      /* while somebody has a deadline */
+	uv_timer_t tick;      /* while there are exchanges or peers */
 	uv_idle_t adopt_soon; /* while peers wait for libwebsockets */
 	unsigned int handles; /* of its own that are open */
 	bool accepting, closing;
 };
 
-/* Looks at all deadlines from now on, until nobody has one. */
+/* Looks closely at all deadlines from now on, until nobody has one. */
 void ws_server_watch_deadlines(struct ws_server *server);
 /* Gives waiting peers to libwebsockets at the loop's next turn. */
 void ws_server_adopt_soon(struct ws_server *server);
@@ -102,8 +102,9 @@ struct ws_peer {
 	size_t queue_size, queue_first, queue_count;
 	size_t first_sent; /* bytes of the first run that are out */
 	size_t queued_bytes;
-	bool open, congested, writing, peer_closes, close_sent;
+	bool open, congested, writing, ping_wanted, peer_closes, close_sent;
 	uint64_t progress_ns;
+	struct ws_liveness liveness; /* while open */
 
 	uint16_t peer_code; /* of the peer's close frame */
 	uint16_t close_code;

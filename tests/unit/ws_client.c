@@ -493,6 +493,16 @@ static void silent_server_is_lost_but_not_while_we_pause(void **state)
 	close(fd);
 }
 
+/* Longer than either side bears silence: each hears the other's pongs. */
+static void quiet_session_lives(void **state)
+{
+	struct fixture *f = *state;
+	start_and_open(f);
+	uint64_t over_ns = clock_monotonic_ns() + 5 * NS_PER_S;
+	WAIT_UNTIL(f, f->ended == 1 || clock_monotonic_ns() > over_ns);
+	assert_int_equal(f->ended, 0);
+}
+
 static void unknown_name_is_told_apart(void **state)
 {
 	struct fixture *f = *state;
@@ -590,6 +600,7 @@ int main(void)
 		TEST(silent_server_behind_wss_times_out_again_and_again),
 		TEST(nobody_there_is_unreachable),
 		TEST(silent_server_is_lost_but_not_while_we_pause),
+		TEST(quiet_session_lives),
 		TEST(unknown_name_is_told_apart),
 		TEST(plain_server_behind_wss_fails_in_tls),
 		TEST(get_brings_status_code_and_body),

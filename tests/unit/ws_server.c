@@ -605,9 +605,38 @@ static void silent_peer_is_pinged_then_hung_up_on(void **state)
 	struct fixture *f = *state;
 	open_peer(f, NULL);
 	uint64_t start_ns = clock_monotonic_ns();
-	WAIT_UNTIL(f, has_received(f, "\x89")); /* a ping without a payload */
+	WAIT_UNTIL(f, has_received(f, "\x89"));
 	WAIT_UNTIL(f, f->closed == 1);
 	assert_true(clock_monotonic_ns() - start_ns > NS_PER_S);
+}
+
+/* The loop is late meanwhile: it finds all at once what happened. */
+static void spin_until(uint64_t end_ns)
+{
+	while (clock_monotonic_ns() < end_ns)
+		;
+}
+
+/* Both sides keep alive: a ping that is there when ours is due is answered as well. */
+static void ping_that_meets_ours_is_answered(void **state)
+{
+	struct fixture *f = *state;
+	static const uint8_t masked_pong[] = {0x8a, 0x81, 1, 2, 3, 4, 'p' ^ 1};
+	open_peer(f, NULL);
+	for (int turns = 0; turns < 4; turns++) {
+		uint64_t start_ns = clock_monotonic_ns();
+		spin_until(start_ns + NS_PER_S * 9 / 10);
+		peer_sends(f, masked_ping, sizeof(masked_ping));
+		for (int i = 0; i < turns; i++)
+			uv_run(&f->ws.loop, UV_RUN_NOWAIT);
+		spin_until(start_ns + NS_PER_S * 11 / 10);
+		WAIT_UNTIL(f, has_received(f, "\x89"));
+		peer_sends(f, masked_pong, sizeof(masked_pong));
+		WAIT_UNTIL(f, has_received(f, "\x8a\x01p"));
+		turn(f); /* it hears our answer */
+		assert_int_equal(f->closed, 0);
+		buf_reset(&f->received, 0);
+	}
 }
 
 /* Reads slowly and never answers a ping: what it takes shows that it lives. */
@@ -652,6 +681,8 @@ int main(void)
 		TEST(connections_over_the_cap_wait_in_the_backlog),
 		cmocka_unit_test_setup_teardown(
 			silent_peer_is_pinged_then_hung_up_on, setup_impatient, teardown),
+		cmocka_unit_test_setup_teardown(
+			ping_that_meets_ours_is_answered, setup_impatient, teardown),
 		cmocka_unit_test_setup_teardown(
 			slow_peer_that_makes_progress_is_kept, setup_impatient, teardown),
 	};
