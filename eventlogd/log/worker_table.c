@@ -301,7 +301,6 @@ static void worker_leave_reserve(struct worker *worker)
 void worker_table_prune(struct worker_table *table, struct worker *worker, uint64_t through,
 	uint64_t count, uint64_t bytes)
 {
-	table->loss_count++;
 	if (through > worker->highest_pruned)
 		worker->highest_pruned = through;
 	if (through > table->highest_pruned)
