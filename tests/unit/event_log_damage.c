@@ -323,5 +323,5 @@ int main(void)
 		LOG_TEST(verify_names_damage_and_nothing_else),
 		LOG_TEST(a_file_that_shrinks_under_a_reader_is_an_io_error),
 	};
-	return cmocka_run_group_tests_name("event_log_%s", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("event_log_damage", tests, NULL, NULL);
 }

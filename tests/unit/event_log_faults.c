@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "eventlogd/log/event_log_inside.h"
 #include "eventlogd/log/verify.h"
 #include "proto/base/attributes.h"
 #include "proto/base/clock.h"
@@ -38,6 +39,7 @@ static int teardown(void **state)
 {
 	struct fault_fixture *f = *state;
 	fault_ops_clear(&f->faults);
+	fault_ops_release_syncs(&f->faults); /* of a test that failed meanwhile */
 	log_fixture_free(&f->log);
 	fault_ops_free(&f->faults);
 	free(f);
@@ -310,6 +312,38 @@ static void a_roll_that_can_not_be_synced_poisons(void **state)
 	expect(&f->log, count);
 }
 
+/* A footer may find no room, and the next header says that everything before it is on the disk. */
+static void a_roll_syncs_what_was_written_before_it_writes_a_footer(void **state)
+{
+	struct fault_fixture *f = *state;
+	f->log.config.durability = DURABILITY_OS;
+	log_fixture_open(&f->log);
+	char payload[1024];
+	snprintf(payload, sizeof(payload), "{\"fill\":\"%0700d\"}", 0);
+	struct event_log_event event = {
+		.payload = (const uint8_t *)payload, .payload_len = strlen(payload)};
+	struct event_log_batch batch = {
+		.worker = "w", .worker_len = 1, .events = &event, .event_count = 1};
+	const struct event_log *log = f->log.log;
+	unsigned int writes = 0;
+	fault_ops_hold_syncs(&f->faults);
+	while (log->roll == NULL) {
+		/* It begins once there is a spare. */
+		if (log->stage.count != 0)
+			log_fixture_wait(&f->log);
+		else
+			assert_int_equal(
+				event_log_stage(f->log.log, &batch, f->log.wall_ns, &f->log.staged),
+				EVENT_LOG_OK);
+		writes = fault_ops_calls(&f->faults, FAULT_PWRITEV);
+		assert_int_equal(event_log_commit(f->log.log, f->log.wall_ns), EVENT_LOG_OK);
+	}
+	fault_ops_await_held(&f->faults);
+	assert_int_equal(fault_ops_calls(&f->faults, FAULT_PWRITEV), writes);
+	fault_ops_release_syncs(&f->faults);
+	assert_int_equal(log_fixture_settle(&f->log), EVENT_LOG_OK);
+}
+
 /* kill -9 may come between a trailer and its sync, and the power may go after the next start. */
 static void a_seal_is_synced_before_it_is_relied_on(void **state)
 {
@@ -506,6 +540,7 @@ int main(void)
 		FAULT_TEST(repetitions_during_a_sync_are_acknowledged_with_it),
 		FAULT_TEST(a_failed_sync_poisons_the_log_for_good),
 		FAULT_TEST(a_roll_that_can_not_be_synced_poisons),
+		FAULT_TEST(a_roll_syncs_what_was_written_before_it_writes_a_footer),
 		FAULT_TEST(a_seal_is_synced_before_it_is_relied_on),
 		FAULT_TEST(a_segment_removed_while_a_view_opens_is_no_error),
 		FAULT_TEST(a_segment_removed_while_it_is_verified_is_no_damage),

@@ -157,5 +157,5 @@ int main(void)
 		LOG_TEST(a_newer_format_is_refused_where_it_matters),
 		LOG_TEST(a_spare_that_lies_around_is_dropped),
 	};
-	return cmocka_run_group_tests_name("event_log_%s", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("event_log_foreign", tests, NULL, NULL);
 }

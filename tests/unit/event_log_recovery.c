@@ -118,6 +118,32 @@ static void a_cursor_of_lost_records_is_unknown(void **state)
 	assert_string_equal(text, "6-13");
 }
 
+/* What was cut off stays cut off where its segment could not be sealed for want of room. */
+static void numbers_given_again_are_read_once(void **state)
+{
+	struct log_fixture *f = *state;
+	recovery_append_n(f, "w", 8);
+	log_fixture_kill(f);
+	char path[PATH_BYTES];
+	log_fixture_segment_path(f, 0, path, sizeof(path));
+	size_t len;
+	uint8_t *bytes = log_fixture_load(path, &len);
+	log_fixture_patch(path, recovery_offset_of(bytes, len, 4), "\xff", 1);
+	free(bytes);
+	log_fixture_open(f);
+	assert_int_equal(f->findings[FINDING_TORN_TAIL], 1);
+	recovery_append_n(f, "w", 6);
+	log_fixture_kill(f);
+	static const uint8_t no_trailer[SEGMENT_TRAILER_BYTES];
+	log_fixture_patch(path, len - sizeof(no_trailer), no_trailer, sizeof(no_trailer));
+	recovery_expect_directory(f, NULL, "1-9");
+	recovery_expect_directory(f, "w", "1-9");
+	log_fixture_open(f);
+	recovery_expect_log(f, NULL, "1-9");
+	recovery_expect_log(f, "w", "1-9");
+	assert_int_equal(f->findings[FINDING_DAMAGED], 0);
+}
+
 static void a_cut_off_note_is_no_damage_before_its_segment_is_removed(void **state)
 {
 	struct log_fixture *f = *state;
@@ -245,10 +271,11 @@ int main(void)
 		LOG_TEST(a_tail_torn_at_any_byte_keeps_what_was_whole),
 		LOG_TEST(recovery_run_twice_gives_the_same_state),
 		LOG_TEST(a_cursor_of_lost_records_is_unknown),
+		LOG_TEST(numbers_given_again_are_read_once),
 		LOG_TEST(a_cut_off_note_is_no_damage_before_its_segment_is_removed),
 		LOG_TEST(damage_below_the_durable_mark_is_a_gap_and_the_log_goes_on),
 		LOG_TEST(a_lost_tail_below_the_durable_mark_keeps_its_numbers),
 		LOG_TEST(a_lost_end_below_the_durable_mark_keeps_its_numbers),
 	};
-	return cmocka_run_group_tests_name("event_log_%s", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("event_log_recovery", tests, NULL, NULL);
 }

@@ -357,6 +357,19 @@ static void a_kill_at_any_step_repeats_it(void **state)
 	}
 }
 
+static void a_finished_worker_stays_finished_after_a_kill(void **state)
+{
+	struct log_fixture *f = &((struct reserve_fixture *)*state)->log;
+	log_fixture_open(f);
+	uint64_t keyframe = reserve_append_quiet(f, true);
+	struct log_forgotten forgotten;
+	assert_true(event_log_forget(f->log, "quiet", 5, &forgotten));
+	log_fixture_tick(f, NS_PER_S);
+	reserve_restart(f, false);
+	reserve_make_noise(f, 2 * RESERVE_LIMIT_SEGMENTS);
+	assert_int_equal(reserve_try_open(f, "quiet", keyframe - 1, NULL), READER_CURSOR_EXPIRED);
+}
+
 static void a_finished_worker_gives_its_reserve_back(void **state)
 {
 	struct log_fixture *f = &((struct reserve_fixture *)*state)->log;
@@ -471,6 +484,32 @@ static void starts_without_a_record_are_no_gap_behind_a_compacted_segment(void *
 	assert_int_equal(reserve_damage_found(f), 0);
 }
 
+/* Neither the old segment nor the compacted one can be relied on then. */
+static void a_replacement_that_fails_poisons(void **state)
+{
+	struct reserve_fixture *fixture = *state;
+	struct log_fixture *f = &fixture->log;
+	f->config.retention.bytes = 0;
+	f->config.retention.age_ns = 3600 * NS_PER_S;
+	log_fixture_open(f);
+	uint64_t keyframe = reserve_append_quiet(f, true);
+	reserve_make_noise(f, 2);
+	f->wall_ns += 2 * f->config.retention.age_ns;
+	f->monotonic_ns += 2 * f->config.retention.age_ns;
+	/* The active segment is young, so that nothing else is renamed. */
+	assert_int_equal(reserve_append(f, "noisy", NOISY_UID, false, 50), EVENT_LOG_OK);
+	fault_ops_set(&fixture->faults, FAULT_RENAME, -EIO, 0, true);
+	reserve_let_retention_work(f);
+	struct event_log_status status;
+	event_log_status(f->log, &status);
+	assert_true(status.is_read_only);
+	assert_int_equal(status.compacted_segments, 0);
+	fault_ops_clear(&fixture->faults);
+	assert_int_equal(log_fixture_close(f), -EIO);
+	log_fixture_open(f);
+	assert_int_equal(reserve_try_open(f, "quiet", keyframe - 1, NULL), READER_OPENED);
+}
+
 /* What stands before it stays readable for all workers too. */
 static void a_segment_without_a_record_takes_nothing_away(void **state)
 {
@@ -510,12 +549,14 @@ int main(void)
 		RESERVE_TEST(readers_inside_go_on_or_are_told),
 		RESERVE_TEST(a_reader_is_told_of_what_the_reserve_gives_up),
 		RESERVE_TEST(starts_without_a_record_are_no_gap_behind_a_compacted_segment),
+		RESERVE_TEST(a_replacement_that_fails_poisons),
 		RESERVE_TEST(a_segment_without_a_record_takes_nothing_away),
 		RESERVE_TEST(a_set_of_workers_is_read_through_compacted_segments),
 		RESERVE_TEST(damage_in_a_compacted_segment_is_told),
 		RESERVE_TEST(damage_before_compaction_is_told_after_it),
 		RESERVE_TEST(a_kill_at_any_step_repeats_it),
 		RESERVE_TEST(a_finished_worker_gives_its_reserve_back),
+		RESERVE_TEST(a_finished_worker_stays_finished_after_a_kill),
 		RESERVE_TEST(who_is_finished_while_it_is_being_kept_is_not_kept),
 		cmocka_unit_test(whatever_fails_the_reserve_is_whole_or_expired),
 	};
