@@ -183,14 +183,21 @@ static int end_block(struct engine *engine, uint32_t object, size_t rule, const 
 	return r < 0 || engine->rest.len == 0 ? r : place_rest(engine, object, rest);
 }
 
-static void begin_anew(struct engine *engine, size_t rule, const uint8_t *within)
+static void end_all(struct engine *engine, size_t rule, const uint8_t *within)
 {
 	struct block_name name;
 	block_name_set(&name, rule, within, NULL, 0);
+	open_blocks_drop_within(engine->open_blocks, &name);
+}
+
+/* What a snapshot of the stream does not show of the workers whose events are nested is over too.
+ */
+static void begin_anew(struct engine *engine, size_t rule, const uint8_t *within)
+{
 	if (within == NULL)
 		open_blocks_drop_rule(engine->open_blocks, rule);
 	else
-		open_blocks_drop_within(engine->open_blocks, &name);
+		end_all(engine, rule, within);
 }
 
 int engine_begin_block_event(struct engine *engine, uint32_t object, const uint8_t *within)
@@ -200,10 +207,12 @@ int engine_begin_block_event(struct engine *engine, uint32_t object, const uint8
 	int r = note_kinds(engine, object, "event", &parts, &has_kind);
 	if (r == 0 && object == 0 && !has_kind)
 		r = note_kinds(engine, object, "type", &parts, &has_kind);
-	bool is_part = (parts.snapshot | parts.delta | parts.done) != 0;
+	bool is_part = (parts.snapshot | parts.delta | parts.done | parts.all_done) != 0;
 	for (size_t i = 0; is_part && i < engine->rules->role->block_count && r == 0; i++) {
 		if ((parts.snapshot >> i & 1) != 0)
 			begin_anew(engine, i, within);
+		if ((parts.all_done >> i & 1) != 0)
+			end_all(engine, i, within);
 		if ((parts.delta >> i & 1) != 0 && !has_piece) {
 			has_piece = true;
 			r = begin_piece(engine, object, i, within);

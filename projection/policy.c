@@ -59,6 +59,7 @@ static void block_free(struct block_rule *block)
 {
 	free(block->delta);
 	free(block->done);
+	glob_list_free(&block->all_done);
 	free(block->snapshot);
 	free(block->in_flight);
 	path_free(&block->text);

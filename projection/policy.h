@@ -84,8 +84,9 @@ struct redact_rule {
 
 /* Kinds of events that stream one text in pieces. */
 struct block_rule {
-	char *delta, *done; /* kinds; done may be NULL */
-	struct path text;   /* the piece; names only */
+	char *delta, *done;        /* kinds; done may be NULL */
+	struct glob_list all_done; /* kinds of events that end all blocks */
+	struct path text;          /* the piece; names only */
 	struct path key;  /* tells blocks apart that stream at once; without steps: there is one */
 	struct path rest; /* of done: where what was held back is put; without steps: nowhere */
 	char *snapshot;   /* the kind that shows blocks in flight, and where; both or neither */

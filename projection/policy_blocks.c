@@ -6,28 +6,30 @@
 
 #include "projection/policy_private.h"
 
-static int read_kind(const char *key, char **out, struct yaml_tree *tree, const yaml_node_t *node,
-	struct yaml_error *error)
-{
-	return policy_read_text(key, POLICY_GLOB_BYTES_MAX, false, out, tree, node, error);
-}
-
 static int block_read_delta(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
-	return read_kind("delta", &((struct block_rule *)target)->delta, tree, node, error);
+	return policy_read_glob("delta", &((struct block_rule *)target)->delta, tree, node, error);
 }
 
 static int block_read_done(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
-	return read_kind("done", &((struct block_rule *)target)->done, tree, node, error);
+	return policy_read_glob("done", &((struct block_rule *)target)->done, tree, node, error);
+}
+
+static int block_read_all_done(
+	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
+{
+	return policy_read_list("all_done", policy_read_glob,
+		&((struct block_rule *)target)->all_done, tree, node, error);
 }
 
 static int block_read_snapshot(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
-	return read_kind("snapshot", &((struct block_rule *)target)->snapshot, tree, node, error);
+	return policy_read_glob(
+		"snapshot", &((struct block_rule *)target)->snapshot, tree, node, error);
 }
 
 /* A path of names alone: it means one place. */
@@ -77,6 +79,7 @@ static const struct config_key block_keys[] = {
 	{.name = "text", .type = CONFIG_CUSTOM, .required = true, .read = block_read_text},
 	{.name = "key", .type = CONFIG_CUSTOM, .read = block_read_key},
 	{.name = "done", .type = CONFIG_CUSTOM, .read = block_read_done},
+	{.name = "all_done", .type = CONFIG_CUSTOM, .read = block_read_all_done},
 	{.name = "rest", .type = CONFIG_CUSTOM, .read = block_read_rest},
 	{.name = "snapshot", .type = CONFIG_CUSTOM, .read = block_read_snapshot},
 	{.name = "in_flight", .type = CONFIG_CUSTOM, .read = block_read_in_flight},

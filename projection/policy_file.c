@@ -51,8 +51,7 @@ static int read_id_glob(const char *key, char **out, struct yaml_tree *tree,
 	return policy_read_text(key, POLICY_GLOB_BYTES_MAX, false, out, tree, node, error);
 }
 
-/* A glob over names of kinds or commands, which may be any text. */
-static int read_glob(const char *key, char **out, struct yaml_tree *tree, const yaml_node_t *node,
+int policy_read_glob(const char *key, char **out, struct yaml_tree *tree, const yaml_node_t *node,
 	struct yaml_error *error)
 {
 	return policy_read_text(key, POLICY_GLOB_BYTES_MAX, false, out, tree, node, error);
@@ -148,14 +147,14 @@ static int read_allow(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	return policy_read_list(
-		"allow", read_glob, ((struct allow_deny *)target)->allow, tree, node, error);
+		"allow", policy_read_glob, ((struct allow_deny *)target)->allow, tree, node, error);
 }
 
 static int read_deny(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	return policy_read_list(
-		"deny", read_glob, ((struct allow_deny *)target)->deny, tree, node, error);
+		"deny", policy_read_glob, ((struct allow_deny *)target)->deny, tree, node, error);
 }
 
 static const struct config_key allow_deny_keys[] = {
@@ -195,7 +194,7 @@ static int redact_read_in(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error)
 {
 	struct redact_rule *rule = ((struct redact_reading *)target)->rule;
-	int r = policy_read_list("in", read_glob, &rule->in, tree, node, error);
+	int r = policy_read_list("in", policy_read_glob, &rule->in, tree, node, error);
 	if (r == 0 && rule->in.count == 0)
 		return yaml_fail(error, tree, node, "in must name at least one kind");
 	return r;

@@ -24,6 +24,10 @@ typedef int glob_reader(const char *key, char **out, struct yaml_tree *tree,
 _must_check_ int policy_read_list(const char *key, glob_reader *read, struct glob_list *list,
 	struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error);
 
+/* Of a name of a kind or command, which may be any text. A glob_reader. */
+_must_check_ int policy_read_glob(const char *key, char **out, struct yaml_tree *tree,
+	const yaml_node_t *node, struct yaml_error *error);
+
 /* `blocks:` (policy_blocks.c). A reader for struct config_key; the target is the policy. */
 _must_check_ int policy_read_blocks(
 	void *target, struct yaml_tree *tree, const yaml_node_t *node, struct yaml_error *error);

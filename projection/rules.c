@@ -283,6 +283,9 @@ static struct kind_parts find_parts(const struct rules *rules, const uint8_t *ki
 	for (size_t i = 0; i < role->block_count; i++) {
 		parts.delta |= (uint32_t)is_kind(role->block[i].delta, kind, len) << i;
 		parts.done |= (uint32_t)is_kind(role->block[i].done, kind, len) << i;
+		parts.all_done |= (uint32_t)glob_list_matches(
+					  &role->block[i].all_done, (const char *)kind, len)
+				  << i;
 		parts.snapshot |= (uint32_t)is_kind(role->block[i].snapshot, kind, len) << i;
 	}
 	return parts;
@@ -328,6 +331,7 @@ void rules_find_parts(
 					  : rules->cache->entry[look_up(rules, kind, len)].parts;
 	parts->delta |= found.delta;
 	parts->done |= found.done;
+	parts->all_done |= found.all_done;
 	parts->snapshot |= found.snapshot;
 }
 
@@ -395,6 +399,7 @@ static void digest_block(crypto_generichash_state *state, const struct block_rul
 {
 	digest_text(state, block->delta);
 	digest_text(state, block->done);
+	digest_globs(state, &block->all_done);
 	digest_text(state, block->snapshot);
 	digest_path(state, &block->text);
 	digest_path(state, &block->key);

@@ -77,10 +77,9 @@ void rules_free(struct rules *rules);
  */
 bool rules_judge_kind(struct rules *rules, const uint8_t *kind, size_t len, uint64_t *start);
 
-/* Which blocks events of a kind have pieces of, end, or show anew: bit r, of the policy's rule r.
- */
+/* Of which rules for blocks a kind is what: bit r, of the policy's rule r. */
 struct kind_parts {
-	uint32_t delta, done, snapshot;
+	uint32_t delta, done, all_done, snapshot;
 };
 
 /* Adds to `parts` what events of this kind are. */

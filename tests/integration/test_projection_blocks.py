@@ -221,6 +221,19 @@ def test_one_open_block_too_many_masks_every_piece_of_its_rule_until_a_snapshot(
     check_every_resume_point(client, payloads, answers)
 
 
+def test_all_blocks_of_a_worker_end_with_its_turn(bin_dir, tmp_path):
+    turn_end = {"event": "turn_end", "data": {"turn": 1}}
+    payloads = [args("a", "AKIAIOSF"), delta("AKIAIOSF"), nested("a", "AKIAIOSF"),
+                nested("b", "AKIAIOSF"), planted.encode(inside("b", turn_end)),
+                planted.encode(turn_end), nested("b", "ODNN7EXAMPLE."), nested("a", "ODNN7EXAMPLE."),
+                args("a", "ODNN7EXAMPLE."), delta("ODNN7EXAMPLE.")]
+    for client in running(bin_dir, tmp_path, policy_with({}, all_done=["x", "turn_*"])):
+        answers = one(client, *payloads)
+        assert [since for _, since in answers] == [0] * 5 + [2, 2, None, None, None]
+        assert [b"[redacted]" in payload for payload, _ in answers[6:]] == [False, True, False, False]
+        check_every_resume_point(client, payloads, answers)
+
+
 def test_blocks_that_end_make_room_for_others(client):
     def done(key):
         return planted.encode({"event": "tool_call_done", "data": {"id": key, "arguments": ""}})

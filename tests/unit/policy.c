@@ -43,6 +43,7 @@ static const struct {
 	{BLOCK("{delta: a, text: b, in_flight: c}"), "p:4:5: snapshot and in_flight go together"},
 	{BLOCK("{delta: a, text: b, snapshot: c}"), "p:4:5: snapshot and in_flight go together"},
 	{BLOCK("{delta: a, text: b, rest: c}"), "p:4:5: rest goes with done"},
+	{BLOCK("{delta: a, text: b, all_done: c}"), "p:4:35: all_done must be a list"},
 	{BLOCK("{delta: a, text: b, done: c, rest: d.*}"), "p:4:40: rest must be a path of names"},
 	{"version: 1\nroles: {}\nnested_by: a", "p:3:12: nested_by must be a list"},
 	{"version: 1\nroles: {}\nnested_by: []", "p:3:12: nested_by must name 1 to 8 members"},
@@ -216,7 +217,8 @@ static void everything_that_is_written_is_read(void **state)
 		"nested_by: [worker, id]\n"
 		"blocks:\n"
 		"  - {delta: d, text: data.t}\n"
-		"  - {delta: e, text: x, key: data.k, done: f, rest: data.r, snapshot: s, "
+		"  - {delta: e, text: x, key: data.k, done: f, all_done: [g, h], rest: data.r, "
+		"snapshot: s, "
 		"in_flight: '**.t'}\n";
 	struct policy policy;
 	struct yaml_error error;
@@ -250,6 +252,7 @@ static void everything_that_is_written_is_read(void **state)
 	assert_int_equal(viewer->block[0].key.count, 0);
 	assert_string_equal(viewer->block[1].key.step[1].name, "k");
 	assert_string_equal(viewer->block[1].rest.step[1].name, "r");
+	assert_string_equal(viewer->block[1].all_done.glob[1], "h");
 	assert_string_equal(viewer->nested_by->glob[1], "id");
 	assert_int_equal(policy_find_role(&policy, "empty", 5)->block_count, 0);
 	assert_false(policy_needs_key(&policy));
