@@ -2,41 +2,9 @@
  * Events that stream one text in pieces: which block an event belongs to, and what becomes of its
  * piece.
  */
-#include <sodium.h>
 #include <string.h>
 
 #include "projection/engine_private.h"
-#include "proto/base/bytes.h"
-
-static int key_is(struct engine *engine, const struct json_token *key, const char *name, bool *same)
-{
-	const uint8_t *text;
-	size_t len = key->end - key->start - 2;
-	*same = false;
-	if (!key->escaped && len != strlen(name))
-		return 0;
-	int r = engine_text_of(engine, key, &text, &len);
-	if (r == 0)
-		*same = len == strlen(name) && memcmp(text, name, len) == 0;
-	return r;
-}
-
-/* The first member of this name as a token, 0 if there is none, or -errno. */
-static int64_t find_member(struct engine *engine, uint32_t object, const char *name)
-{
-	const struct json_token *token = engine->tape.token;
-	if (token[object].type != JSON_OBJECT)
-		return 0;
-	for (uint32_t key = object + 1; key < token[object].next; key = token[key + 1].next) {
-		bool same;
-		int r = key_is(engine, &token[key], name, &same);
-		if (r < 0)
-			return r;
-		if (same)
-			return key + 1;
-	}
-	return 0;
-}
 
 static void mark_piece(struct engine *engine, uint32_t value, size_t rule, uint16_t number)
 {
@@ -61,7 +29,7 @@ static int mark_pieces(
 	for (uint32_t key = object + 1; key < token[object].next && r == 0;
 		key = token[key + 1].next) {
 		bool same;
-		r = key_is(engine, &token[key], path->step[step].name, &same);
+		r = engine_key_is(engine, &token[key], path->step[step].name, &same);
 		if (r < 0 || !same)
 			continue;
 		if (step + 1 < path->count)
@@ -72,26 +40,12 @@ static int mark_pieces(
 	return r;
 }
 
-/* The text of a string, the bytes of another scalar, else nothing. 0 or -errno. */
-static int scalar_of(struct engine *engine, uint32_t value, const uint8_t **text, size_t *len)
-{
-	const struct json_token *token = &engine->tape.token[value];
-	*text = engine->payload + token->start;
-	*len = 0;
-	if (value == 0 || token->type == JSON_OBJECT || token->type == JSON_ARRAY)
-		return 0;
-	if (token->type == JSON_STRING)
-		return engine_text_of(engine, token, text, len);
-	*len = token->end - token->start;
-	return 0;
-}
-
 /* The value at a path of names from an object on, 0 where there is none, or -errno. */
 static int64_t find_place(struct engine *engine, uint32_t object, const struct path *path)
 {
 	int64_t value = path->count > 0 ? object : 0;
 	for (size_t i = 0; i < path->count && (i == 0 || value > 0); i++)
-		value = find_member(engine, (uint32_t)value, path->step[i].name);
+		value = engine_find_member(engine, (uint32_t)value, path->step[i].name);
 	return value;
 }
 
@@ -101,7 +55,7 @@ static int name_block(struct engine *engine, uint32_t object, size_t rule, const
 	const uint8_t *text;
 	size_t len;
 	int64_t value = find_place(engine, object, &engine->rules->role->block[rule].key);
-	int r = value < 0 ? (int)value : scalar_of(engine, (uint32_t)value, &text, &len);
+	int r = value < 0 ? (int)value : engine_scalar_of(engine, (uint32_t)value, &text, &len);
 	if (r == 0)
 		block_name_set(name, rule, within, text, len);
 	return r;
@@ -109,8 +63,7 @@ static int name_block(struct engine *engine, uint32_t object, size_t rule, const
 
 /* ---- what an event is to the blocks ---- */
 
-/* Takes every string member of this name for the kind. *first: whether the first one is a string.
- */
+/* Takes every string member of this name for the kind. *first: whether the first is one. */
 static int note_kinds(struct engine *engine, uint32_t object, const char *name,
 	struct kind_parts *parts, bool *first)
 {
@@ -121,7 +74,7 @@ static int note_kinds(struct engine *engine, uint32_t object, const char *name,
 		const uint8_t *kind;
 		size_t len;
 		bool same;
-		int r = key_is(engine, &token[key], name, &same);
+		int r = engine_key_is(engine, &token[key], name, &same);
 		if (r < 0)
 			return r;
 		if (!same)
@@ -190,8 +143,7 @@ static void end_all(struct engine *engine, size_t rule, const uint8_t *within)
 	open_blocks_drop_within(engine->open_blocks, &name);
 }
 
-/* What a snapshot of the stream does not show of the workers whose events are nested is over too.
- */
+/* At a snapshot of the stream, also the blocks of workers whose events are nested. */
 static void begin_anew(struct engine *engine, size_t rule, const uint8_t *within)
 {
 	if (within == NULL)
@@ -221,94 +173,6 @@ int engine_begin_block_event(struct engine *engine, uint32_t object, const uint8
 		}
 	}
 	return r;
-}
-
-/* ---- whose a nested event is ---- */
-
-static void digest_text(crypto_generichash_state *state, const uint8_t *text, size_t len)
-{
-	uint8_t prefix[8];
-	put_le64(prefix, len);
-	crypto_generichash_update(state, prefix, sizeof(prefix));
-	crypto_generichash_update(state, text, len);
-}
-
-/* The first of the members that `nested_by` names. */
-static int look_by_name(struct engine *engine, struct frame *frame, crypto_generichash_state *state)
-{
-	const struct glob_list *names = engine->rules->role->nested_by;
-	for (size_t i = 0; i < names->count && !frame->tells; i++) {
-		const uint8_t *text;
-		size_t len;
-		int64_t value = find_member(engine, frame->container, names->glob[i]);
-		int r = value < 0 ? (int)value : scalar_of(engine, (uint32_t)value, &text, &len);
-		if (r < 0)
-			return r;
-		if (len == 0)
-			continue;
-		digest_text(state, text, len);
-		frame->tells = true;
-	}
-	return 0;
-}
-
-/* All texts that stand in the object. */
-static int look_at_texts(
-	struct engine *engine, struct frame *frame, crypto_generichash_state *state)
-{
-	const struct json_token *token = engine->tape.token;
-	frame->tells = true;
-	for (uint32_t key = frame->container + 1; key < frame->end; key = token[key + 1].next) {
-		if (token[key + 1].type != JSON_STRING)
-			continue;
-		for (uint32_t i = key; i <= key + 1; i++) {
-			const uint8_t *text;
-			size_t len;
-			int r = engine_text_of(engine, &token[i], &text, &len);
-			if (r < 0)
-				return r;
-			digest_text(state, text, len);
-		}
-	}
-	return 0;
-}
-
-/* Each object is looked at once, however many events are nested in it. */
-static int look_for_teller(struct engine *engine, struct frame *frame)
-{
-	crypto_generichash_state state;
-	if (frame->told)
-		return 0;
-	frame->told = true;
-	if (!frame->is_object)
-		return 0;
-	crypto_generichash_init(&state, NULL, 0, sizeof(frame->teller));
-	int r = engine->rules->role->nested_by->count > 0 ? look_by_name(engine, frame, &state)
-							  : look_at_texts(engine, frame, &state);
-	if (r == 0 && frame->tells)
-		crypto_generichash_final(&state, frame->teller, sizeof(frame->teller));
-	return r;
-}
-
-int engine_tell_nested(
-	struct engine *engine, unsigned int depth, uint8_t within[BLOCK_WITHIN_BYTES])
-{
-	const struct frame *above = &engine->frame[depth - 1];
-	crypto_generichash_state state;
-	crypto_generichash_init(&state, NULL, 0, BLOCK_WITHIN_BYTES);
-	crypto_generichash_update(&state, above->within, sizeof(above->within));
-	for (unsigned int at = depth; at-- > 0;) {
-		struct frame *frame = &engine->frame[at];
-		int r = look_for_teller(engine, frame);
-		if (r < 0)
-			return r;
-		if (frame->tells)
-			crypto_generichash_update(&state, frame->teller, sizeof(frame->teller));
-		if (frame->tells || frame->is_nested)
-			break;
-	}
-	crypto_generichash_final(&state, within, BLOCK_WITHIN_BYTES);
-	return 0;
 }
 
 /* ---- pieces and what snapshots show of a block ---- */
@@ -342,14 +206,14 @@ static int name_in_flight(struct engine *engine, size_t rule, struct block_name 
 	if ((above->keys_told >> rule & 1) == 0) {
 		int64_t value = 0;
 		if (path->count > 0)
-			value = find_member(
+			value = engine_find_member(
 				engine, above->container, path->step[path->count - 1].name);
 		if (value < 0)
 			return (int)value;
 		above->key[rule] = (uint32_t)value;
 		above->keys_told |= UINT32_C(1) << rule;
 	}
-	int r = scalar_of(engine, above->key[rule], &text, &len);
+	int r = engine_scalar_of(engine, above->key[rule], &text, &len);
 	if (r == 0)
 		block_name_set(name, rule, above->within, text, len);
 	return r;

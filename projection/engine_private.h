@@ -1,6 +1,7 @@
 /*
  * What the parts of the engine share: engine.c walks over the tape, event_kind.c looks at the
- * members of an object and judges events, redaction.c does to a value what the rules say.
+ * members of an object and judges events, redaction.c does to a value what the rules say,
+ * block_events.c knows texts that come in pieces, nested_event.c whose nested ones are.
  */
 #pragma once
 
@@ -60,6 +61,18 @@ static inline uint64_t *engine_set(const struct engine *engine, size_t number)
 /* The text of a key or string; borrowed from the payload or from engine->text. 0 or -errno. */
 _must_check_ int engine_text_of(
 	struct engine *engine, const struct json_token *token, const uint8_t **text, size_t *len);
+
+/* Whether this is the text of a key. 0 or -errno. */
+_must_check_ int engine_key_is(
+	struct engine *engine, const struct json_token *key, const char *name, bool *same);
+
+/* The first member of this name of an object as a token, 0 if there is none, or -errno. */
+_must_check_ int64_t engine_find_member(struct engine *engine, uint32_t object, const char *name);
+
+/* The text of a string, the bytes of another scalar; nothing of others and of token 0. 0 or
+ * -errno. Borrowed as by engine_text_of(). */
+_must_check_ int engine_scalar_of(
+	struct engine *engine, uint32_t value, const uint8_t **text, size_t *len);
 
 /*
  * Numbers the keys of an object, says what could be its kind, and fills SET_PASSABLE with what its

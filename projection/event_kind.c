@@ -19,6 +19,48 @@ static int number_of_key(struct engine *engine, const struct json_token *key, ui
 	return r;
 }
 
+int engine_key_is(struct engine *engine, const struct json_token *key, const char *name, bool *same)
+{
+	const uint8_t *text;
+	size_t len = key->end - key->start - 2;
+	*same = false;
+	if (!key->escaped && len != strlen(name))
+		return 0;
+	int r = engine_text_of(engine, key, &text, &len);
+	if (r == 0)
+		*same = len == strlen(name) && memcmp(text, name, len) == 0;
+	return r;
+}
+
+int64_t engine_find_member(struct engine *engine, uint32_t object, const char *name)
+{
+	const struct json_token *token = engine->tape.token;
+	if (token[object].type != JSON_OBJECT)
+		return 0;
+	for (uint32_t key = object + 1; key < token[object].next; key = token[key + 1].next) {
+		bool same;
+		int r = engine_key_is(engine, &token[key], name, &same);
+		if (r < 0)
+			return r;
+		if (same)
+			return key + 1;
+	}
+	return 0;
+}
+
+int engine_scalar_of(struct engine *engine, uint32_t value, const uint8_t **text, size_t *len)
+{
+	const struct json_token *token = &engine->tape.token[value];
+	*text = engine->payload + token->start;
+	*len = 0;
+	if (value == 0 || token->type == JSON_OBJECT || token->type == JSON_ARRAY)
+		return 0;
+	if (token->type == JSON_STRING)
+		return engine_text_of(engine, token, text, len);
+	*len = token->end - token->start;
+	return 0;
+}
+
 static void pass_predicate(const struct rules *rules, size_t number, uint64_t *passable)
 {
 	for (size_t i = 0; i < rules->words; i++)

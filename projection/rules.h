@@ -77,7 +77,7 @@ void rules_free(struct rules *rules);
  */
 bool rules_judge_kind(struct rules *rules, const uint8_t *kind, size_t len, uint64_t *start);
 
-/* Of which rules for blocks a kind is what: bit r, of the policy's rule r. */
+/* What a kind is to which rules for blocks: bit r, of the policy's rule r. */
 struct kind_parts {
 	uint32_t delta, done, all_done, snapshot;
 };

@@ -1,5 +1,5 @@
-"""What each secret set takes for a secret in the recorded corpus, which holds none that is one: how
-often, and (with --json) behind which words.
+"""What each secret set takes for a secret in the recorded corpus, which holds none that is one, in
+texts that come at once and in pieces: how often, and (with --json) behind which words.
 """
 import json
 import os
@@ -15,7 +15,8 @@ WORDS = 24
 
 
 def policy_for(secrets):
-    return json.dumps({"version": 1, "roles": {"viewer": {
+    blocks = json.loads(planted.POLICY)["blocks"]
+    return json.dumps({"version": 1, "blocks": blocks, "roles": {"viewer": {
         "observe": [{"runtime": "*", "worker": "*"}], "events": {"allow": ["*"]},
         "redact": [{"in": ["*"], "secrets": [secrets], "action": "mask", "with": MARK}]}}})
 
