@@ -6,6 +6,7 @@ import os
 import pty
 import random
 import select
+import shutil
 import time
 
 import pytest
@@ -283,6 +284,42 @@ def test_a_restart_of_eventlogd_is_waited_for(bin_dir, tmp_path):
         assert process.returncode == 0, stderr
         names = workers(first)
         assert [events(second, x) for x in names] == [events(first, x) for x in names]
+
+
+def write_long_export(path, count):
+    """By hand, of three workers in turn."""
+    head = {"export": 1, "log_id": "ab" * 16, "stream": "cd" * 16}
+    lines = [json.dumps(head)]
+    for n in range(count):
+        lines.append('{"cursor":"%s","number":%d,"worker_id":"w-%d","ts_ns":5,"payload":{"n":%d}}'
+                     % ("wo_abababab0001_%016x" % (n + 1), n // 3 + 1, n % 3, n))
+    lines.append(json.dumps({"end": {"records": count, "gaps": 0, "newest": ""}}))
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_what_a_power_loss_took_is_imported_again(bin_dir, tmp_path):
+    count = 90000
+    path, before = tmp_path / "log.jsonl", tmp_path / "before"
+    write_long_export(path, count)
+    with Eventlogd(bin_dir) as server:
+        process = server.ctl_start("import", path)
+        with server.reader() as reader:
+            wait_for(lambda: reader.status()["newest_seq"] > 1000)
+        server.kill()
+        shutil.copytree(server.log_dir, before)
+        server.start()
+        with server.reader() as reader:
+            newest = reader.status()["newest_seq"]
+            wait_for(lambda: reader.status()["newest_seq"] > newest)
+        server.kill()  # and what was acknowledged since then is gone
+        shutil.rmtree(server.log_dir)
+        before.rename(server.log_dir)
+        server.start()
+        _, stderr = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 0 and b"the log has lost events" in stderr, stderr
+        for worker in range(3):
+            assert [x[1] for x in events(server, f"w-{worker}")] == \
+                [b'{"n":%d}' % n for n in range(worker, count, 3)]
 
 
 def test_lines_that_are_none_are_named_and_skipped_only_on_request(logs, tmp_path):
