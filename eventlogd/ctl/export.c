@@ -297,7 +297,7 @@ static int export_all(struct exporter *exporter)
 
 static int put_header(struct exporter *exporter)
 {
-	struct export_header header;
+	struct export_header header = {.is_continuation = exporter->after.sequence > 0};
 	sodium_bin2hex(
 		header.log_id, sizeof(header.log_id), exporter->ends.log_id, EXPORT_ID_BYTES);
 	sodium_bin2hex(

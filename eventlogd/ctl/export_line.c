@@ -14,8 +14,9 @@ enum { KEEP_TOKENS = 64 * 1024, KEEP_BYTES = 1024 * 1024, NUMBER_BYTES_MAX = 20 
 
 int export_line_header(struct buf *out, const struct export_header *header)
 {
-	return buf_printf(out, "{\"export\":%d,\"log_id\":\"%s\",\"stream\":\"%s\"}\n",
-		EXPORT_VERSION, header->log_id, header->stream);
+	return buf_printf(out, "{\"export\":%d,\"log_id\":\"%s\",\"stream\":\"%s\"%s}\n",
+		EXPORT_VERSION, header->log_id, header->stream,
+		header->is_continuation ? ",\"continues\":true" : "");
 }
 
 int export_line_gap(struct buf *out, uint64_t first, uint64_t last, const char *reason)
@@ -191,7 +192,9 @@ static void read_header(struct parse *parse, const struct json_token *version_to
 {
 	struct export_header *header = &parse->line->header;
 	uint64_t version;
+	const struct json_token *continues = member(parse, 0, "continues");
 	parse->line->type = EXPORT_LINE_HEADER;
+	header->is_continuation = continues != NULL && continues->type == JSON_TRUE;
 	if (!take_u64(parse, version_token, &version) || version != EXPORT_VERSION)
 		refuse(parse, "an export of a version that is not known here");
 	else if (!take_hex_id(parse, member(parse, 0, "log_id"), header->log_id) ||

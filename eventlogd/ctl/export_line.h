@@ -1,7 +1,7 @@
 /*
  * One line of an exported log, as `export` writes it and `import` reads it. Pure.
  *
- *	{"export":1,"log_id":HEX,"stream":HEX}				first, once
+ *	{"export":1,"log_id":HEX,"stream":HEX,"continues":true}	first, once
  *	{"cursor":CURSOR,"number":N,"worker_id":TEXT,"kind":TEXT,"keyframe":true,"ts_ns":N,
  *	 "source_ts_ns":N,"owner_uid":N,"producer":HEX,"producer_seq":N,"payload":{…}}
  *	{"gap":{"first_seq":N,"last_seq":N,"reason":TEXT}}		in its place
@@ -9,9 +9,9 @@
  *
  * `number` counts a worker's events in this export from 1, so that a line that is left out leaves
  * its number free. `keyframe`, `source_ts_ns`, `producer` with `producer_seq` only where the record
- * has them. `payload` are the bytes as they were published, unless a line or a parser of lines
- * could not carry them (a line break or white space at an end; nested as deeply as JSON may be):
- * then `payload_text` is a string of them.
+ * has them; `continues` only in an export of what is behind a cursor. `payload` are the bytes as
+ *they were published, unless a line or a parser of lines could not carry them (a line break or
+ *white space at an end; nested as deeply as JSON may be): then `payload_text` is a string of them.
  */
 #pragma once
 
@@ -35,6 +35,7 @@ enum { EXPORT_VERSION = 1, EXPORT_ID_BYTES = 16 };
 struct export_header {
 	char log_id[2 * EXPORT_ID_BYTES + 1];
 	char stream[2 * EXPORT_ID_BYTES + 1]; /* what the numbers are counted in */
+	bool is_continuation;                 /* of what was before a cursor */
 };
 
 /* Append one line with its end. 0 or -ENOMEM. */

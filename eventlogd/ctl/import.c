@@ -8,16 +8,19 @@
 
 #include "eventlogd/ctl/export_line.h"
 #include "eventlogd/ctl/input.h"
+#include "eventlogd/ctl/publish_marker.h"
 #include "eventlogd/ctl/publish_stream.h"
 #include "eventlogd/ctl/verb.h"
 #include "proto/base/fd.h"
 
 enum { HEAD_BYTES_MAX = 4096 };
 
+static const char who[] = "eventlogctl import";
+
 struct options {
 	const char *socket;
 	struct option_list workers;
-	bool time_as_source, skip_invalid, no_progress;
+	bool time_as_source, again, skip_invalid, no_progress;
 };
 
 static const struct option_row rows[] = {
@@ -30,6 +33,10 @@ static const struct option_row rows[] = {
 	{"time-as-source", 't', OPTION_FLAG, offsetof(struct options, time_as_source), NULL,
 		"Events without a source time get the one at which the first log\n"
 		"stored them.",
+		NULL},
+	{"again", 0, OPTION_FLAG, offsetof(struct options, again), NULL,
+		"Import also where another export of the same log has been imported:\n"
+		"what both have comes twice.",
 		NULL},
 	{"skip-invalid", 'k', OPTION_FLAG, offsetof(struct options, skip_invalid), NULL,
 		"Name lines that are refused and go on behind them.", NULL},
@@ -150,12 +157,13 @@ static int open_source(struct importing *importing, const char *path, struct pub
 {
 	bool is_stdin = strcmp(path, "-") == 0;
 	struct stat st;
-	*source = (struct publish_source){.type = PUBLISH_PIPE,
+	*source = (struct publish_source){
+		.type = PUBLISH_PIPE,
 		.name = is_stdin ? "standard input" : path,
 		.read_line = read_line,
 		.line_owner = importing,
 		.line_bytes_max = EXPORT_LINE_BYTES_MAX,
-		.log_id = importing->header.log_id};
+	};
 	int r = source->fd = input_open_path(path);
 	if (r >= 0)
 		r = fstat(source->fd, &st) < 0 ? -errno : 0;
@@ -187,12 +195,51 @@ static bool rewind_source(
 	return source->type == PUBLISH_PIPE || lseek(source->fd, behind_head, SEEK_SET) >= 0;
 }
 
+/*
+ * Another export of the same log counts otherwise, so that nobody could tell what both have. Two
+ * markers of this user's say what has been imported: any export of that log, and this one. 0, or an
+ * exit code told already.
+ */
+static int check_imported(
+	const struct importing *importing, const struct publish_source *source, const char *socket)
+{
+	char worker_id[ID_BYTES_MAX + 1], log_producer[NAME_BYTES_MAX + 1];
+	snprintf(worker_id, sizeof(worker_id), "import:%s:%u", importing->header.log_id,
+		(unsigned int)geteuid());
+	snprintf(log_producer, sizeof(log_producer), "import-of-%s", importing->header.log_id);
+	const struct publish_marker any = {
+		who, socket, log_producer, worker_id, importing->header.log_id};
+	const struct publish_marker this = {
+		who, socket, source->producer_id, worker_id, importing->header.log_id};
+	bool has_any, has_this;
+	int result = publish_marker_get(&this, &has_this);
+	if (result == 0)
+		result = publish_marker_get(&any, &has_any);
+	if (result != 0)
+		return result;
+	if (has_any && !has_this && !importing->header.is_continuation &&
+		!importing->options->again) {
+		fprintf(stderr,
+			"eventlogctl import: %s: another export of the same log has been imported; "
+			"export what is behind it (--after-cursor), or import --again\n",
+			source->name);
+		return EXIT_FAILED;
+	}
+	/* In this order: stopped in between, this import may go on. */
+	result = has_this ? 0 : publish_marker_set(&this);
+	return result == 0 && !has_any ? publish_marker_set(&any) : result;
+}
+
 static int run_source(struct importing *importing, const struct publish_source *source)
 {
 	const struct options *options = importing->options;
-	const struct publish_options stream_options = {"eventlogctl import",
-		verb_socket(options->socket, ENVIRONMENT_PUBLISH_SOCKET, DEFAULT_PUBLISH_SOCKET),
-		options->skip_invalid, options->no_progress};
+	const char *socket = verb_socket(
+		options->socket, ENVIRONMENT_PUBLISH_SOCKET, DEFAULT_PUBLISH_SOCKET);
+	const struct publish_options stream_options = {
+		who, socket, options->skip_invalid, options->no_progress};
+	int checked = check_imported(importing, source, socket);
+	if (checked != 0)
+		return checked;
 	struct publish_totals totals = {0};
 	enum publish_result result;
 	off_t behind_head = lseek(source->fd, 0, SEEK_CUR);

@@ -130,25 +130,6 @@ static void stream_ask_positions(struct stream *stream, bool of_all)
 		stream_go_on(stream);
 }
 
-/* False: told already. */
-static bool log_is_another(struct stream *stream, const msgpack_object *map)
-{
-	const char *not_this = stream->source->log_id, *text;
-	const msgpack_object *id = field_map_get(map, "log_id");
-	size_t len;
-	if (not_this == NULL)
-		return true;
-	if (id == NULL || !field_text(id, &text, &len, NAME_BYTES_MAX)) {
-		stream_fail(stream, "eventlogd sent a malformed WELCOME");
-		return false;
-	}
-	if (len != strlen(not_this) || memcmp(text, not_this, len) != 0)
-		return true;
-	stream_fail(
-		stream, "%s: is of this very log, which has had all of it", stream->source->name);
-	return false;
-}
-
 static void stream_on_welcome(struct connection *connection, const msgpack_object *map)
 {
 	struct stream *stream = connection->owner;
@@ -160,8 +141,6 @@ static void stream_on_welcome(struct connection *connection, const msgpack_objec
 		stream_fail(stream, "eventlogd sent a malformed WELCOME");
 		return;
 	}
-	if (!log_is_another(stream, map))
-		return;
 	if (stream->is_feeding && stream->is_waiting_told)
 		stream_say(stream, "eventlogd is back: going on");
 	stream->is_waiting_told = false;

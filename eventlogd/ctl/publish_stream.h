@@ -33,7 +33,6 @@ struct publish_source {
 	publish_line_fn read_line;
 	void *line_owner;
 	size_t line_bytes_max; /* 0: what eventlogd takes for an event */
-	const char *log_id; /* hex; of the log that the lines are from: not to go there; or NULL */
 };
 
 struct publish_options {
