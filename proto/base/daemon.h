@@ -33,9 +33,9 @@ struct daemon {
 };
 
 /*
- * Opens the journal with a first line, takes inherited descriptors and the notify socket, shuts off io_uring
- * (sandbox.h), makes the loop and its signal handlers. Set the callbacks before daemon_run(). 0 or
- * -errno.
+ * Opens the journal with a first line, takes inherited descriptors and the notify socket, shuts off
+ * io_uring (sandbox.h), makes the loop and its signal handlers. Set the callbacks before
+ * daemon_run(). 0 or -errno.
  */
 _must_check_ int daemon_init(struct daemon *daemon, const char *program);
 
