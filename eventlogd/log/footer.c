@@ -35,13 +35,29 @@ static int append_zeros(struct buf *out, size_t len)
 	return len == 0 ? 0 : buf_append(out, zeros, len);
 }
 
+/* Producers that are only staged are not in the log, and have no room in its footers. */
+static uint32_t count_stored(const struct worker *worker)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < worker->producer_count; i++)
+		count += worker->producers[i].stored != 0;
+	return count;
+}
+
+/* Nor have workers. Those of a compacted segment have its records only. */
+static bool has_row(const struct worker *worker, const struct index_list *list)
+{
+	return (list != NULL && list->count != 0) || worker->newest_seq != 0 ||
+	       worker->highest_pruned != 0 || count_stored(worker) != 0;
+}
+
 static int append_row(struct buf *out, const struct worker *worker, const struct index_list *list,
 	uint32_t first_entry)
 {
 	uint8_t row[WORKER_ROW_BYTES] = {0};
 	row[0] = worker->id_len;
 	row[1] = worker->is_released ? ROW_RELEASED : 0;
-	put_le16(row + 2, (uint16_t)worker->producer_count);
+	put_le16(row + 2, (uint16_t)count_stored(worker));
 	put_le32(row + 4, worker->owner_uid);
 	put_le64(row + 8, worker->newest_seq);
 	put_le64(row + 16, worker->newest_keyframe);
@@ -61,6 +77,8 @@ static int append_row(struct buf *out, const struct worker *worker, const struct
 		r = append_zeros(out, align_up(worker->id_len, 8) - worker->id_len);
 	for (uint32_t i = 0; r == 0 && i < worker->producer_count; i++) {
 		uint8_t producer[WORKER_ROW_PRODUCER_BYTES];
+		if (worker->producers[i].stored == 0)
+			continue;
 		put_le64(producer, worker->producers[i].key);
 		put_le64(producer + 8, worker->producers[i].stored);
 		put_le64(producer + 16, worker->producers[i].used);
@@ -122,33 +140,33 @@ static int encode_entries(struct encoder *encoder)
 	return r == 0 ? section_end(encoder, SECTION_ENTRIES, count) : r;
 }
 
-static int encode_rows(struct encoder *encoder)
+static int encode_rows(struct encoder *encoder, struct buf *offsets)
 {
-	uint32_t first_entry = 0;
+	uint32_t first_entry = 0, count = 0;
 	int r = 0;
 	section_begin(encoder, SECTION_ROWS);
+	size_t start = encoder->out->len;
 	for (uint32_t i = 0; r == 0 && i < encoder->table->count; i++) {
 		const struct worker *worker = encoder->sorted[i];
 		const struct index_list *list = segment_index_find(
 			encoder->index, worker->id.text, worker->id_len);
-		r = append_row(encoder->out, worker, list, first_entry);
+		if (!has_row(worker, list))
+			continue;
+		uint8_t offset[WORKER_ROW_OFFSET_BYTES];
+		put_le32(offset, (uint32_t)(encoder->out->len - start));
+		r = buf_append(offsets, offset, sizeof(offset));
+		if (r == 0)
+			r = append_row(encoder->out, worker, list, first_entry);
 		first_entry += list == NULL ? 0 : list->count;
+		count++;
 	}
 	if (r == 0)
-		r = section_end(encoder, SECTION_ROWS, encoder->table->count);
+		r = section_end(encoder, SECTION_ROWS, count);
 	if (r != 0)
 		return r;
-
-	uint32_t offset = 0;
 	section_begin(encoder, SECTION_ROW_OFFSETS);
-	for (uint32_t i = 0; r == 0 && i < encoder->table->count; i++) {
-		uint8_t bytes[WORKER_ROW_OFFSET_BYTES];
-		put_le32(bytes, offset);
-		r = buf_append(encoder->out, bytes, sizeof(bytes));
-		offset += (uint32_t)(worker_row_bytes(encoder->sorted[i]) -
-				     WORKER_ROW_OFFSET_BYTES);
-	}
-	return r == 0 ? section_end(encoder, SECTION_ROW_OFFSETS, encoder->table->count) : r;
+	r = count == 0 ? 0 : buf_append(encoder->out, offsets->data, offsets->len);
+	return r == 0 ? section_end(encoder, SECTION_ROW_OFFSETS, count) : r;
 }
 
 static int encode_damage(struct encoder *encoder)
@@ -179,8 +197,10 @@ int footer_encode(const struct segment_index *index, struct worker_table *table,
 	int r = buf_reserve(out, (size_t)footer_bytes(index, table, 0, 0));
 	if (r == 0)
 		r = encode_entries(&encoder);
+	_cleanup_buf_ struct buf offsets;
+	buf_init(&offsets, 0);
 	if (r == 0)
-		r = encode_rows(&encoder);
+		r = encode_rows(&encoder, &offsets);
 	if (r == 0)
 		r = encode_damage(&encoder);
 	if (r != 0)

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "eventlogd/log/catalog.h"
 #include "proto/base/clock.h"
 #include "proto/record.h"
 #include "tests/lib/log_fixture.h"
@@ -315,6 +316,35 @@ static void workers_are_listed_page_by_page(void **state)
 	assert_int_equal(seen, 5);
 }
 
+/* Their rows are not in a footer before they have something in the log. */
+static void new_workers_at_a_roll_leave_the_footer_its_room(void **state)
+{
+	struct log_fixture *f = *state;
+	char payload[512], id[16];
+	snprintf(payload, sizeof(payload), "{\"fill\":\"%0400d\"}", 0);
+	const struct segment *first = catalog_newest(event_log_view(f->log));
+	while (first->data_end < SEGMENT_BYTES_MIN * 92 / 100)
+		assert_int_equal(log_fixture_append(f, "w", payload), EVENT_LOG_OK);
+	struct event_log_event event = {.payload = (const uint8_t *)"{}", .payload_len = 2};
+	struct event_log_batch batch = {.worker = id,
+		.has_producer_seq = true,
+		.producer = 7,
+		.producer_seq = 1,
+		.events = &event,
+		.event_count = 1};
+	for (unsigned int i = 0; i + 1 < f->config.max_workers; i++) {
+		batch.worker_len = (size_t)snprintf(id, sizeof(id), "new-%u", i);
+		assert_int_equal(
+			event_log_stage(f->log, &batch, f->wall_ns, &f->staged), EVENT_LOG_OK);
+	}
+	assert_int_equal(log_fixture_settle(f), EVENT_LOG_OK);
+	assert_true(first->is_sealed);
+	log_fixture_kill(f);
+	log_fixture_open(f);
+	assert_int_equal(f->findings[FINDING_FOOTER_DAMAGED], 0);
+	assert_int_equal(event_log_workers_of_uid(f->log, 0), f->config.max_workers - 1);
+}
+
 static void one_worker_too_many_is_refused_while_all_have_records(void **state)
 {
 	struct log_fixture *f = *state;
@@ -418,6 +448,7 @@ int main(void)
 		LOG_TEST(a_batch_larger_than_a_segment_is_refused),
 		LOG_TEST(too_much_staged_answers_busy),
 		LOG_TEST(workers_are_listed_page_by_page),
+		LOG_TEST(new_workers_at_a_roll_leave_the_footer_its_room),
 		LOG_TEST(one_worker_too_many_is_refused_while_all_have_records),
 		LOG_TEST(an_idle_log_marks_what_is_durable),
 		LOG_TEST(a_directory_can_be_read_beside_the_daemon),
