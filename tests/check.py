@@ -5,6 +5,7 @@ build/check, together with the checks that belong to no build, so that one summa
 """
 
 import argparse
+import fcntl
 import json
 import os
 import pathlib
@@ -70,8 +71,10 @@ def build(preset):
     print(f"{preset}: building", flush=True)
     log = CHECK_DIR / f"{preset}.log"
     log.unlink(missing_ok=True)
-    run_logged(log, "cmake", "--preset", preset)
-    run_logged(log, "cmake", "--build", "--preset", preset, "--", "-k", "0")  # every mistake
+    with open(TOP / "build" / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ./demo builds in the same tree
+        run_logged(log, "cmake", "--preset", preset)
+        run_logged(log, "cmake", "--build", "--preset", preset, "--", "-k", "0")  # every mistake
     print(f"{preset}: built in {time.monotonic() - started:.0f} s", flush=True)
 
 
