@@ -1,6 +1,7 @@
 """Another policy: a view that changed ends its sessions and its cursors; no other notices."""
 
 import json
+import threading
 
 import pytest
 
@@ -144,3 +145,70 @@ def test_a_stream_that_a_role_loses_ends_and_then_does_not_exist(stage):
             diagnostic = client.diagnostic()
             assert (diagnostic["code"], diagnostic["final"]) == ("backend.worker_not_found", True)
             assert client.closed()[0] == 4404
+
+
+CHANGES = 6
+VIEWERS = 3
+
+
+class Load:
+    """Publishes numbered lines as long as it is open; `lines` is what was published."""
+
+    def __init__(self, stage, worker_id):
+        self.lines = [line(i) for i in range(COUNT)]
+        stage.publish(worker_id, self.lines)
+        self._over = threading.Event()
+        self._publisher = stage.publisher(worker_id)
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while not self._over.wait(0.002):
+            self.lines.append(line(len(self.lines)))
+            self._publisher.send(self.lines[-1])
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+        self._publisher.close()
+
+
+def assert_one_view(events, view):
+    """From the keyframe on, every one of them, as this view shows it."""
+    assert [e.payload_bytes for e in events] == [line(0)] + [view(i) for i in range(1, len(events))]
+
+
+def change_under_load(stage, action, view):
+    """Viewers saw `view` and nothing else until their sessions ended; their cursors are void."""
+    viewers = [stage.observe("w", "viewer") for _ in range(VIEWERS)]
+    for viewer in viewers:
+        viewer.until_caught_up()
+    stage.change(action=action)
+    for viewer in viewers:
+        assert_changed(viewer)
+        events = viewer.all_events()
+        viewer.close()
+        assert len(events) >= COUNT
+        assert_one_view(events, view)
+        with stage.observe("w", "viewer", cursor=events[-1].cursor) as again:
+            assert_changed(again)
+            assert not again.all_events()
+
+
+def test_views_change_under_load_and_no_session_sees_two_of_them(stage):
+    views = {"mask": masked, "remove": removed}
+    before = "mask"
+    load = Load(stage, "w")
+    with stage.follow("w") as operator:
+        operator.until(COUNT)
+        with load:
+            for after in ("remove", "mask") * (CHANGES // 2):
+                change_under_load(stage, after, views[before])
+                before = after
+        operator.until(len(load.lines))
+        assert [e.payload_bytes for e in operator.events] == load.lines
+        assert operator.sessions == 1
+        assert {d["code"] for d in operator.diagnostics} <= {"backend.projection_unavailable"}
