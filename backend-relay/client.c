@@ -85,7 +85,7 @@ static void note_end(const struct client *client, enum diagnostic diagnostic)
 	if (client->state <= CLIENT_REFUSED && diagnostic != DIAGNOSTIC_COUNT)
 		relay_note_refusal(client->relay, &subject, diagnostic);
 	if (client->state == CLIENT_OPEN)
-		audit_end(&client->session, &subject,
+		audit_end(&client->relay->audit, &client->session, &subject,
 			diagnostic != DIAGNOSTIC_COUNT ? diagnostic_row(diagnostic)->code : NULL,
 			clock_monotonic_ns());
 }
@@ -380,7 +380,7 @@ static void client_admit(struct client *client)
 	const struct audit_subject subject = subject_of(client);
 	client->state = CLIENT_OPEN;
 	client->relay->counters.sessions++;
-	audit_begin(&client->session, &subject, clock_monotonic_ns());
+	audit_begin(&client->relay->audit, &client->session, &subject, clock_monotonic_ns());
 	if (client->outlet.peer == NULL) {
 		client_upgrade(client);
 		return;

@@ -336,6 +336,7 @@ void relay_close(struct relay *relay)
 	struct client *client;
 	for (client = TAILQ_FIRST(&relay->clients); client != NULL; client = client_next(client))
 		client_abandon(client);
+	audit_flush(&relay->audit);
 	api_close(relay);
 	if (relay->server != NULL)
 		ws_server_close(relay->server);

@@ -142,3 +142,27 @@ def test_the_journal_gets_fields_from_within_the_sandbox(bin_dir, tmp_path):
         assert (end["DELIVERED"], end["SYSLOG_IDENTIFIER"]) == ("3", "backend-relay")
         assert (refused["CODE"], refused["WORKER_ID"]) == ("backend.worker_not_found", "nobody")
         assert "AUDIT" not in stage.relay.output()
+
+
+def test_a_subject_that_comes_and_goes_does_not_fill_the_journal_and_nothing_is_lost(bin_dir):
+    at_once, more = 200, 60  # written one by one, and beyond: docs/man/backend-relay.8
+    with Stage(bin_dir) as stage:
+        stage.fill("w", 1)
+        stage.runtime.append("w", event("tool_result", output=MARK))
+        for _ in range(at_once + more):
+            with stage.relay.observe("w", "viewer") as client:
+                client.events(2)
+        with stage.relay.observe("w") as other:  # whom that does not concern
+            other.until_caught_up()
+        stage.relay.stop()
+        records = audit(stage)
+        assert len(lines(records, "begin", ROLE="operator")) == 1
+        begun, ended = (lines(records, what, ROLE="viewer") for what in ("begin", "end"))
+        assert at_once <= len(begun) == len(ended) < at_once + more
+        sums = lines(records, "sum")
+        assert {(s["SUBJECT"], s["ROLE"], s["RUNTIME_ID"], s["WORKER_ID"]) for s in sums} == \
+            {("viewer@example.org", "viewer", "r0", "w")}
+        assert len(begun) + sum(int(s["BEGUN"]) for s in sums) == at_once + more
+        assert len(ended) + sum(int(s["ENDED"]) for s in sums) == at_once + more
+        assert sum(int(r["DELIVERED"]) for r in ended + sums) == 2 * (at_once + more)
+        assert sum(int(r["REDACTED"]) for r in ended + sums) == at_once + more
