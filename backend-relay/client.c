@@ -37,7 +37,6 @@ struct client {
 	struct catch_up *catch_up; /* NULL when live */
 	struct feed_reader reader;
 
-	enum client_cursor_result cursor_result;
 	bool has_position;
 	struct client_position position; /* what the client has */
 	struct cursor has_joined_with;   /* older deliveries of the live ring are skipped */
@@ -392,14 +391,6 @@ static void client_admit(struct client *client)
 /* The role may observe this stream. Is the cursor good for it? False when the session has ended. */
 static bool client_begin(struct client *client)
 {
-	if (client->cursor_result != CLIENT_CURSOR_OK) {
-		client_end(client,
-			client->cursor_result == CLIENT_CURSOR_MALFORMED
-				? DIAGNOSTIC_BACKEND_CURSOR_MALFORMED
-				: DIAGNOSTIC_BACKEND_CURSOR_UNKNOWN,
-			-1);
-		return false;
-	}
 	if (client->has_position && memcmp(pass_view(client->reader.feed->pass),
 					    client->position.view, VIEW_DIGEST_BYTES) != 0) {
 		client_end(client, DIAGNOSTIC_BACKEND_POLICY_CHANGED, -1);
@@ -576,23 +567,34 @@ void client_tick(struct client *client, uint64_t now_ns)
 
 /* ---- the beginning ---- */
 
-static void read_cursor(struct client *client, const struct ws_request *request)
+/*
+ * Whether the cursor is one of ours for these names; nobody is asked, so that a bad one is answered
+ * alike whether the stream is there, hidden or missing. DIAGNOSTIC_COUNT: it is, or there is none.
+ */
+static enum diagnostic read_cursor(
+	struct client *client, const struct client_request *request, const struct ws_request *head)
 {
 	char text[CLIENT_CURSOR_TEXT_MAX + 2];
 	size_t len;
-	client->cursor_result = CLIENT_CURSOR_OK;
-	switch (ws_request_parameter(request, "cursor", text, sizeof(text), &len)) {
+	enum client_cursor_result result = CLIENT_CURSOR_MALFORMED;
+	switch (ws_request_parameter(head, "cursor", text, sizeof(text), &len)) {
 	case WS_PARAMETER_ABSENT:
-		return;
+		return DIAGNOSTIC_COUNT;
 	case WS_PARAMETER_MALFORMED:
-		client->cursor_result = CLIENT_CURSOR_MALFORMED;
-		return;
+		break;
 	case WS_PARAMETER_FOUND:
+		/* What is no id has no cursor; an empty name has none either. */
+		result = client_cursor_open(&client->relay->cursor_keys,
+			request->runtime_id != NULL ? request->runtime_id : "",
+			request->worker_id != NULL ? request->worker_id : "", text, len,
+			&client->position);
 		break;
 	}
-	client->cursor_result = client_cursor_open(&client->relay->cursor_keys,
-		client->runtime->id.text, client->worker_id.text, text, len, &client->position);
-	client->has_position = client->cursor_result == CLIENT_CURSOR_OK;
+	client->has_position = result == CLIENT_CURSOR_OK;
+	if (client->has_position)
+		return DIAGNOSTIC_COUNT;
+	return result == CLIENT_CURSOR_MALFORMED ? DIAGNOSTIC_BACKEND_CURSOR_MALFORMED
+						 : DIAGNOSTIC_BACKEND_CURSOR_UNKNOWN;
 }
 
 static uint64_t lifetime_end(const struct relay *relay, uint64_t now_ns)
@@ -644,19 +646,23 @@ void client_open(
 	const struct ws_request *head = ws_exchange_request(exchange);
 	client->outlet.has_subprotocol = ws_request_asks_for(head, SUBPROTOCOL);
 	bool has_subprotocol = client->outlet.has_subprotocol;
-	if (request->refusal == DIAGNOSTIC_COUNT) {
-		read_cursor(client, head);
+	enum diagnostic refusal = request->refusal;
+	if (refusal == DIAGNOSTIC_COUNT || refusal == DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND) {
+		enum diagnostic cursor = read_cursor(client, request, head);
+		refusal = cursor != DIAGNOSTIC_COUNT ? cursor : refusal;
+	}
+	if (refusal == DIAGNOSTIC_COUNT) {
 		if (client_catch_up(client) && has_subprotocol)
 			client_upgrade(client);
 	} else if (!has_subprotocol) {
-		client_end(client, request->refusal, -1);
-	} else if (must_wait(client, request->refusal)) {
-		client_end(client, request->refusal, -1);
+		client_end(client, refusal, -1);
+	} else if (must_wait(client, refusal)) {
+		client_end(client, refusal, -1);
 		client_upgrade(client);
 	} else {
-		note_end(client, request->refusal);
+		note_end(client, refusal);
 		client->state = CLIENT_ENDED;
-		client->last_word = request->refusal;
+		client->last_word = refusal;
 		relay->counters.sessions_refused++;
 		client_upgrade(client);
 	}

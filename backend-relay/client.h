@@ -24,8 +24,8 @@
 
 /* What a request for an observation asks for. */
 struct client_request {
-	const struct runtime *runtime; /* NULL: no such runtime */
-	const char *worker_id;         /* NULL: not an id */
+	const char *runtime_id, *worker_id; /* NULL: not an id */
+	const struct runtime *runtime;      /* NULL: no such runtime */
 	const struct identity *identity;
 	enum diagnostic refusal; /* known before anything is asked; else DIAGNOSTIC_COUNT */
 };

@@ -123,6 +123,8 @@ static void observe(struct relay *relay, struct ws_exchange *exchange,
 	const struct ws_segment segments[2])
 {
 	struct client_request request = {
+		.runtime_id = id_is_valid(segments[0].text, segments[0].len) ? segments[0].text
+									     : NULL,
 		.runtime = registry_find(&relay->registry, segments[0].text),
 		.worker_id = id_is_valid(segments[1].text, segments[1].len) ? segments[1].text
 									    : NULL,

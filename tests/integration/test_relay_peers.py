@@ -192,3 +192,94 @@ def test_configuration_of_proxies_with_mistakes(bin_dir, tmp_path):
                                 capture_output=True, text=True, timeout=20, check=False)
         assert result.returncode == 2 and "trusted_proxies" in result.stderr, (value, result)
         assert "backend-relay.yaml:" in result.stderr
+
+
+def raw_answer(stage, path, headers=()):
+    """All that came back, but for the date."""
+    connection = http.client.HTTPConnection("127.0.0.1", stage.relay.port, timeout=20)
+    connection.request("GET", path, headers=dict(headers))
+    answer = connection.getresponse()
+    fields = [(name, value) for name, value in answer.getheaders() if name.lower() != "date"]
+    got = (answer.status, answer.reason, fields, answer.read())
+    connection.close()
+    return got
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+           "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+
+
+@pytest.mark.parametrize("path, more", [
+    ("/api/runtimes", {}), ("/api/runtimes/r0/workers", {}), ("/api/runtimes/r0/workers/w", {}),
+    ("/api/runtimes/r0/workers/w/events/ws", UPGRADE),
+    ("/api/runtimes/r0/workers/nobody/events/ws", UPGRADE)])
+def test_a_401_is_the_same_to_the_byte_whatever_was_wrong(bin_dir, path, more):
+    with Stage(bin_dir, {"failed_attempts": 10000}) as stage:
+        stage.fill("w", 2)
+        good = stage.relay.tokens["operator"]
+        origin = {"Origin": "https://console.example"}
+        wrong = [bearer("wrong"), bearer(good[:-1]), bearer(good + "A"), bearer(good.swapcase()),
+                 bearer("a.b.c"), bearer("eyJhbGciOiJub25lIn0.e30."), bearer("x" * 4096),
+                 {"Authorization": "Bearer "}, {"Authorization": "Bearer"},
+                 {"Authorization": f"Basic {good}"}, {"Authorization": good},
+                 {"Cookie": "sightline=wrong", **origin}, {"Cookie": "sightline=", **origin},
+                 {"Sec-WebSocket-Protocol": "bearer.!"}, {"Sec-WebSocket-Protocol": "bearer."},
+                 {"Sec-WebSocket-Protocol": "bearer.d3Jvbmc, bearer.d3Jvbmc"}]
+        answers = [raw_answer(stage, path, {**headers, **more}) for headers in wrong]
+        assert answers[0][0] == 401
+        for headers, answer in zip(wrong, answers):
+            assert answer == answers[0], headers
+        if not more:
+            assert raw_answer(stage, path, bearer(good))[0] == 200
+
+
+@pytest.mark.parametrize("cursor", ["", "bo_AAAA", "wo_1", "bo_" + "A" * 102, "%00"])
+def test_a_bad_cursor_tells_nothing_of_what_is_hidden(bin_dir, cursor):
+    with Stage(bin_dir, {"not_found_time": "0s"}) as stage:
+        stage.fill("private-1", 2)
+        stage.fill("w", 2)
+        heard = set()
+        for worker_id, runtime_id in (("private-1", "r0"), ("nobody", "r0"), ("w", "r0"),
+                                      ("w", "r9"), ("*", "r0"), ("w", "*")):
+            with stage.relay.observe(worker_id, "viewer", runtime_id, cursor) as client:
+                client.closed()
+                heard.add((tuple(client.raw), client.close_code, client.close_reason))
+        assert len(heard) == 1 and "backend.cursor_" in str(heard), heard
+        assert stage.runtime.upgrades() == []
+
+
+def test_a_404_is_the_same_to_the_byte_whether_hidden_or_missing(bin_dir):
+    with Stage(bin_dir, {"not_found_time": "0s"}) as stage:
+        stage.fill("private-1", 2)
+        viewer = bearer(stage.relay.tokens["viewer"])
+        for suffix, more in (("", {}), ("/events/ws", UPGRADE), ("/events/ws?cursor=", UPGRADE),
+                             ("/events/ws?cursor=bo_AAAA", UPGRADE),
+                             ("/events/ws?cursor=wo_1", UPGRADE)):
+            answers = [raw_answer(stage, f"/api/runtimes/{where}{suffix}", {**viewer, **more})
+                       for where in ("r0/workers/private-1", "r0/workers/nobody", "r9/workers/w",
+                                     "r9/workers/private-1", "r0/workers/*", "*/workers/w")]
+            assert answers[0][0] == (101 if "cursor" in suffix else 404)
+            assert all(answer == answers[0] for answer in answers), answers
+        assert stage.runtime.upgrades("private-1") == []
+
+
+@pytest.mark.parametrize("size", [4097, 64 << 10, 1 << 20])
+def test_a_long_token_is_refused_wherever_it_stands_and_nobody_else_notices(bin_dir, size):
+    with Stage(bin_dir, {"failed_attempts": 10000}) as stage:
+        stage.fill("w", 2)
+        long = "A" * size
+        with stage.relay.observe("w") as client:
+            client.until_caught_up()
+            for headers in (bearer(long), {"Cookie": f"sightline={long}",
+                                           "Origin": "https://console.example"},
+                            {"Sec-WebSocket-Protocol": f"bearer.{long}"}):
+                try:
+                    assert raw_answer(stage, "/api/runtimes", headers)[0] in (401, 431)
+                except OSError:
+                    assert size >= 64 << 10  # cut off while it was still sending
+            stage.runtime.append("w", b'{"event":"more"}')
+            client.events(1)
