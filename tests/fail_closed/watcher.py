@@ -70,7 +70,9 @@ class Watcher:
                 self._violate(f"closed with {self._connection.close_code} "
                               f"{self._connection.close_reason}")
         except websockets.exceptions.ConnectionClosed as closed:
-            if closed.rcvd is not None and closed.rcvd.code not in (1000, 1013):
+            sent, received = closed.sent, closed.rcvd  # the library closes when a frame is wrong
+            if (received is not None and received.code not in (1000, 1013)) or \
+                    (sent is not None and sent.code in (1002, 1007)):
                 self._violate(f"closed with {closed}")
         finally:
             self._connection.transport.abort()
