@@ -1,4 +1,4 @@
-"""One case of tests/fail_closed/run: a relay, its clients, and some rounds in which projection fails.
+"""One case of tests/fail_closed/run: a relay, its clients, and rounds in which projection fails.
 
 The relay and projection are the real programs; between them stands the gate. Events are published
 all the time. In most rounds everybody has everything before the next fault comes; in the others it

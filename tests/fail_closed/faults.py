@@ -205,7 +205,7 @@ def rows_swapped(rng, connection, message, data, rows):
 
 
 def in_a_row(change, cold=False):
-    """A spoiling of one row, at random; change(rng, row) → row or None. The ones before are right."""
+    """A spoiling of one row, at random; change(rng, row) → row or None. Those before are right."""
     def spoil(rng, connection, message, data, rows):
         choice = [k for k, row in enumerate(rows) if row is not None or not cold]
         if not choice:
@@ -316,7 +316,7 @@ class Signal(Fault):
 
 
 class Stop(Signal):
-    """It hangs until the relay gives it up; then it is killed, or goes on as if nothing had been."""
+    """It hangs until the relay gives it up; then it is killed, or goes on as if nothing were."""
 
     def __init__(self, name, rng, gate):
         super().__init__(name, rng, gate, signal.SIGSTOP)

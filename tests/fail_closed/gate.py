@@ -1,8 +1,8 @@
 """The gate: between backend-relay and a real projection, which it starts whenever it is needed.
 
 Everything that projection answers comes through here, is entered in the ledger, and goes on to the
-relay as it is, or as the fault of the round (faults.py) leaves it. The relay's side is always there,
-as a socket that systemd holds: a process behind it is started when the relay connects.
+relay as it is, or as the fault of the round (faults.py) leaves it. The relay's side is always
+there, as a socket that systemd holds: a process behind it is started when the relay connects.
 """
 
 import asyncio
