@@ -20,7 +20,8 @@ SMALL = {"segment_bytes": "256KiB", "max_event_bytes": "64KiB"}
 DEEP = b'{"a":' * 127 + b"{}" + b"}" * 127  # as deep as JSON may be: no other object can hold it
 ODD = [b'{}', b' {"event":"snapshot"}', b'{"a":1}\t', b'{"a"\t: 1.10,  "a":"\\u0041\\/"}',
        b'{\n"event":\r\n"x"}', b'{"a":"\xc3\xbc\xe2\x80\xa8\x7f"}', DEEP, DEEP[5:-1],
-       b'{"event":"a\\u0000b"}', b'{"event":"\\"quo\\\\ted\\n"}', b'{"event":"' + b"k" * 256 + b'"}',
+       b'{"event":"a\\u0000b"}', b'{"event":"\\"quo\\\\ted\\n"}',
+       b'{"event":"' + b"k" * 256 + b'"}',
        b'{"payload":{"x":"}"},"end":{}}', b'{"big":"' + b"x" * 60000 + b'"}']
 
 

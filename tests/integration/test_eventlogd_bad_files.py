@@ -1,4 +1,4 @@
-"""Whatever lies in a log's directory by the name of a segment: told by its name, and left as it is."""
+"""Whatever lies in a log's directory by the name of a segment: named, and left as it is."""
 
 import json
 import os
@@ -224,7 +224,8 @@ def check_refused(server, words, paths):
     server.spawn()
     assert server.process.wait(DEADLINE_S) == 1
     server.process = None
-    told = [server.stderr()] + [reads(server, x, expected=1)[1] for x in ("cat", "export", "verify")]
+    told = [server.stderr()]
+    told += [reads(server, x, expected=1)[1] for x in ("cat", "export", "verify")]
     for text in told:
         assert words in text and [x.name for x in paths if x.name not in text] == [], text
     assert [identity(x) for x in paths] == before
