@@ -221,25 +221,23 @@ static void complete_first(
 
 static bool needs_verdict(const struct pass_item *item)
 {
-	return item->source.kind == SOURCE_EVENT && !item->withheld;
+	return item->source.kind == SOURCE_EVENT || item->source.kind == SOURCE_GAP;
+}
+
+/* There are events, and no bytes of them to judge. */
+static bool is_missing(const struct pass_item *item)
+{
+	return item->source.kind == SOURCE_GAP || item->withheld;
 }
 
 /* Completes what stands first and needs no verdict. */
 static void settle(struct pass *pass)
 {
 	while (pass->items.first < pass->items.end) {
-		const struct pass_item *item = item_at(pass, pass->items.first);
-		if (needs_verdict(item))
-			break;
-		switch (item->source.kind) {
+		switch (item_at(pass, pass->items.first)->source.kind) {
 		case SOURCE_EVENT:
-			projector_count(pass->projector)->refused++;
-			projector_count(pass->projector)->withheld++;
-			complete_first(pass, PASS_NOTICE, NULL);
-			break;
 		case SOURCE_GAP:
-			complete_first(pass, PASS_NOTICE, NULL);
-			break;
+			return;
 		case SOURCE_POSITION:
 			complete_first(pass, PASS_SILENT, NULL);
 			break;
@@ -338,6 +336,15 @@ bool pass_is_suspect(const struct pass *pass, uint64_t now_ns)
 	return pass_wants_to_send(pass, now_ns) && next_to_send(pass) < pass->suspect_end;
 }
 
+/*
+ * What is missing is asked about without bytes. That is refused, and projection knows that it
+ * did not see everything: it shows nothing of a text that may go on behind it.
+ */
+static size_t bytes_to_send(const struct pass_item *item)
+{
+	return is_missing(item) ? 0 : item->source.event->len;
+}
+
 /* How many events go into one PROJECT, and the ticket behind them. */
 static uint32_t measure_batch(
 	const struct pass *pass, uint64_t first, uint32_t max_events, uint64_t *end)
@@ -349,9 +356,9 @@ static uint32_t measure_batch(
 		const struct pass_item *item = item_at(pass, ticket);
 		if (!needs_verdict(item))
 			continue;
-		if (count > 0 && bytes + item->source.event->len > BATCH_BYTES)
+		if (count > 0 && bytes + bytes_to_send(item) > BATCH_BYTES)
 			break;
-		bytes += item->source.event->len;
+		bytes += bytes_to_send(item);
 		count++;
 	}
 	*end = ticket;
@@ -375,7 +382,9 @@ int pass_write_project(struct pass *pass, struct buf *out, uint32_t max_events)
 		write_array(&writer, 3);
 		write_u64(&writer, ticket);
 		write_bool(&writer, item->warm);
-		write_bin(&writer, item->source.event->payload, item->source.event->len);
+		write_bin(&writer,
+			is_missing(item) ? (const void *)"" : item->source.event->payload,
+			bytes_to_send(item));
 	}
 	int r = message_end(&writer);
 	if (r < 0)
@@ -479,6 +488,12 @@ static bool take_answer(struct pass *pass, const msgpack_object *from)
 	if (item->warm) {
 		counters->warm++;
 		complete_first(pass, PASS_SILENT, NULL);
+		return true;
+	}
+	if (is_missing(item)) {
+		counters->refused += item->withheld;
+		counters->withheld += item->withheld;
+		complete_first(pass, PASS_NOTICE, NULL);
 		return true;
 	}
 	switch (answer.verdict) {

@@ -343,6 +343,10 @@ int engine_project_next(struct engine *engine, struct rules *rules, struct open_
 	engine->ticket = ticket;
 	engine->rules = rules;
 	reset(engine, payload, len);
+	if (len == 0) {
+		give_up_blocks(engine);
+		return refuse(engine, 0, "missing");
+	}
 	int r = make_room_for_sets(engine);
 	if (r == 0)
 		r = json_tape_build(&engine->tape, payload, len, &engine->refusal);

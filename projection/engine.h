@@ -94,7 +94,11 @@ void engine_free(struct engine *engine);
 _must_check_ int engine_project(struct engine *engine, struct rules *rules, const uint8_t *payload,
 	size_t len, const uint8_t **out, size_t *out_len);
 
-/* The same for an event of a pass, whose open blocks follow; `ticket` names the event. */
+/*
+ * The same for an event of a pass, whose open blocks follow; `ticket` names the event. Without
+ * bytes it stands for events that nobody has: refused, and nothing is shown of a text that they may
+ * have been part of.
+ */
 _must_check_ int engine_project_next(struct engine *engine, struct rules *rules,
 	struct open_blocks *blocks, uint64_t ticket, const uint8_t *payload, size_t len,
 	const uint8_t **out, size_t *out_len);

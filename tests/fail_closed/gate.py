@@ -166,7 +166,8 @@ class Connection:
         rows = self.rows_asked(message)
         if len(rows) == 1:
             worker_id = self.passes[message[1]][1]
-            self._alone = (worker_id, self.gate.ledger.number(worker_id, rows[0][2]))
+            number = self.gate.ledger.number(worker_id, rows[0][2])
+            self._alone = None if number is None else (worker_id, number)
 
     # From projection.
 
@@ -220,7 +221,9 @@ class Connection:
             number = self.gate.ledger.number(worker_id, payload)
             outcome = {"pass": delivered(payload), "rewrite": delivered(projected),
                        "deny": DENIED, "refused": REFUSED}[verdict]
-            row = None if warm else (worker_id, role, number, outcome)
+            if number is None and outcome != REFUSED:
+                self.gate.ledger.violate(f"projection says {verdict} of what it does not see")
+            row = None if warm or number is None else (worker_id, role, number, outcome)
             if row is not None:
                 self.gate.ledger.give(*row)
             rows.append(row)

@@ -36,7 +36,10 @@ class Ledger:
         self.violations.append(what)
 
     def number(self, worker_id, payload):
-        """Of the event that the relay asks about; one that nobody published is a violation."""
+        """Of the event that the relay asks about, None without its bytes; one that nobody published
+        is a violation."""
+        if not payload:
+            return None
         known = self._numbers.setdefault(worker_id, {})
         payloads = self._workers[worker_id].payloads
         for n in range(len(known), len(payloads)):

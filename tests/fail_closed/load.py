@@ -57,7 +57,7 @@ class Worker:
         return self._add('{"event": "%s","data":%s,  "f":1.10, "g":"\\u0041"}' % (kind, data))
 
     def _snapshot(self):
-        self._event("snapshot", cwd=f"/srv/{MARK}/build")
+        return self._event("snapshot", cwd=f"/srv/{MARK}/build")
 
     def next(self):
         """The payload of the next event."""
@@ -65,13 +65,20 @@ class Worker:
             return self._piece()
         make = self._rng.choices(
             (self._status, self._thinking, self._result, self._begin_block, self._big,
-             self._broken), (4, 2, 3, 3, 0.15, 0.15))[0]
+             self._broken, self._between_blocks), (4, 2, 3, 3, 0.15, 0.15, 0.3))[0]
         return make()
+
+    def _between_blocks(self):
+        """What a reader takes up again after it has missed a piece."""
+        return self._piece() if self._block else self._snapshot()
 
     def sentinel(self):
         return self._event("status", state="everybody sees this")
 
     def poison(self):
+        """Often a piece of a text: then nobody knows what the pieces behind it go on with."""
+        if self._block and self._rng.random() < 0.8:
+            return self._piece(state=POISON.decode())
         return self._event("status", state=POISON.decode())
 
     def huge(self):
@@ -121,14 +128,15 @@ class Worker:
         cuts = sorted(self._rng.randint(0, len(text)) for _ in range(self._rng.randint(0, 3)))
         return [(text[a:b], self.secrets[-1]) for a, b in zip([0, *cuts], [*cuts, len(text)])]
 
-    def _piece(self):
+    def _piece(self, **more):
         kind, key, text, secret = self._block.pop(0)
         if secret is not None:
             secret.numbers.add(len(self.payloads))
         if kind == "command":
-            return self._event("command_done", id=key) if text is None else \
-                self._event(kind, content=text, id=key)
-        return self._event("text_done") if text is None else self._event(kind, text=text)
+            return self._event("command_done", id=key, **more) if text is None else \
+                self._event(kind, content=text, id=key, **more)
+        return self._event("text_done", **more) if text is None else \
+            self._event(kind, text=text, **more)
 
 
 def text_of(event):

@@ -184,15 +184,13 @@ class Watcher:
         return self.worker.payloads[number][:200]
 
     def check_secrets(self):
-        """Put together, what it got holds no part of a secret of which it was shown all events."""
+        """Put together, what it got holds no part of a secret, also of one with a withheld piece."""
         if self.role == "operator":
             return
-        got = set(self.log)
         grams = {}
         for secret in self.worker.secrets:
-            if secret.numbers <= got:
-                for at in range(len(secret.text) - GRAM + 1):
-                    grams[secret.text[at:at + GRAM]] = secret
+            for at in range(len(secret.text) - GRAM + 1):
+                grams[secret.text[at:at + GRAM]] = secret
         for text in self._texts.values():
             for at in range(len(text) - GRAM + 1):
                 if text[at:at + GRAM] in grams:

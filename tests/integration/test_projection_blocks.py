@@ -377,6 +377,15 @@ def test_a_piece_too_many_in_an_event_gives_the_rule_up(client):
         check_every_resume_point(client, payloads, answers)
 
 
+def test_nothing_is_shown_of_a_text_that_goes_on_behind_a_missing_event(client):
+    snapshot = planted.encode({"event": "snapshot", "data": {}})
+    payloads = [delta("key AKIAIO"), b"", delta("ODNN7EXAMPLE"), snapshot, delta("plain")]
+    answers = one(client, *payloads)
+    assert texts_of([answers[0], answers[2], answers[4]]) == ["key AKIA", "[redacted]", "plain"]
+    assert answers[1][0] is None
+    check_every_resume_point(client, payloads, answers)
+
+
 def test_a_kind_that_can_be_read_in_two_ways_is_a_piece(client):
     twice = b'{"event":"note","event":"text_delta","data":{"text":"ODNN7EXAMPLE"}}'
     typed = b'{"event":1,"type":"text_delta","data":{"text":"AKIAIOSF"}}'

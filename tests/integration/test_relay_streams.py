@@ -259,6 +259,7 @@ def test_ranges_that_are_missing_are_told_in_their_place(stage):
         told = client.diagnostic()
         assert told["code"] == "backend.corrupt" and not told["final"]
         assert told["from"].startswith("bo_") and told["to"].startswith("bo_")
+        assert b"" in stage.projection.payloads, "projection has to know that something is missing"
         stage.runtime.append("w", event("text_delta", n=4))
         assert client.events(1)[0].payload["data"] == {"n": 4}
         stage.runtime.diagnostic("runtime.news_of_tomorrow")

@@ -175,7 +175,8 @@ class FakeProjection:
             with self._changed:
                 (self.warm if warm else self.payloads).append(payload)
                 self._changed.notify_all()
-            verdict, projected = self.judge(passes[pass_id], payload)
+            verdict, projected = \
+                self.judge(passes[pass_id], payload) if payload else ("refused", None)
             since = self.open_since(pass_id, ticket, payload) if self.open_since else None
             verdicts.append([ticket, verdict, None if warm else projected, since])
         return [PROJECTED, pass_id, verdicts]
