@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend-relay/authorization.h"
+#include "backend-relay/projector/authorization.h"
 #include "backend-relay/refusal.h"
-#include "backend-relay/source_failure.h"
+#include "backend-relay/upstream/source_failure.h"
 #include "proto/base/clock.h"
 #include "proto/json.h"
 #include "proto/ws/ws_get.h"

@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "backend-relay/identity.h"
+#include "backend-relay/identity/identity.h"
 #include "proto/base/clock.h"
 #include "proto/ids.h"
 

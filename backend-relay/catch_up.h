@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 #include "backend-relay/feed.h"
-#include "backend-relay/source.h"
 #include "backend-relay/stream.h"
+#include "backend-relay/upstream/source.h"
 
 struct catch_up {
 	struct feed *feed;       /* ours, until it was handed over */

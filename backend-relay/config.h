@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "backend-relay/client_cursor.h"
-#include "backend-relay/network.h"
+#include "backend-relay/identity/network.h"
 #include "proto/base/yaml_config.h"
 
 enum { CONFIG_ORIGINS_MAX = 64, CONFIG_PROXIES_MAX = 64 };

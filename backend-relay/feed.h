@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "backend-relay/pass.h"
+#include "backend-relay/projector/pass.h"
 #include "backend-relay/ring.h"
 #include "backend-relay/wakeup.h"
 

@@ -23,7 +23,7 @@
 #include <string.h>
 
 #include "backend-relay/confine.h"
-#include "backend-relay/new_token.h"
+#include "backend-relay/identity/new_token.h"
 #include "backend-relay/relay.h"
 #include "proto/base/daemon_options.h"
 #include "proto/base/daemon_socket.h"

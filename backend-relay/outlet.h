@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 #include "backend-relay/client_cursor.h"
-#include "backend-relay/pass.h"
-#include "backend-relay/projected_event.h"
+#include "backend-relay/projector/pass.h"
+#include "backend-relay/projector/projected_event.h"
 #include "proto/diagnostic.h"
 #include "proto/ws/ws_server.h"
 

@@ -24,7 +24,7 @@
 #include <sys/queue.h>
 
 #include "backend-relay/feed.h"
-#include "backend-relay/source.h"
+#include "backend-relay/upstream/source.h"
 #include "proto/base/map.h"
 
 struct stream;

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend-relay/jwt_verifier.h"
-#include "backend-relay/token_table.h"
+#include "backend-relay/identity/jwt_verifier.h"
+#include "backend-relay/identity/token_table.h"
 
 #define SECRET "a secret of at least 32 bytes, known here"
 

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "backend-relay/jwt_keys.h"
+#include "backend-relay/identity/jwt_keys.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "backend-relay/registry.h"
+#include "backend-relay/upstream/registry.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

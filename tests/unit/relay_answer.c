@@ -8,7 +8,7 @@
 #include <cmocka.h>
 #include <msgpack.h>
 
-#include "backend-relay/answer.h"
+#include "backend-relay/projector/answer.h"
 
 #define ROW(bytes) bytes, sizeof(bytes) - 1
 

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "backend-relay/blame.h"
+#include "backend-relay/projector/blame.h"
 
 static struct blame blame;
 static const struct id run = {"run"}, worker = {"w"}, other = {"v"};

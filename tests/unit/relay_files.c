@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "backend-relay/config.h"
-#include "backend-relay/token_table.h"
+#include "backend-relay/identity/token_table.h"
 #include "proto/base/fd.h"
 
 #define HASH "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"

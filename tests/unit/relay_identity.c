@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
-#include "backend-relay/attempts.h"
 #include "backend-relay/deferral.h"
-#include "backend-relay/forwarded.h"
+#include "backend-relay/identity/attempts.h"
+#include "backend-relay/identity/forwarded.h"
 #include "proto/base/clock.h"
 
 static struct network_address address(const char *text)

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "backend-relay/open_state.h"
+#include "backend-relay/projector/open_state.h"
 
 static struct open_state state;
 

@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "backend-relay/registry.h"
-#include "backend-relay/source_failure.h"
+#include "backend-relay/upstream/registry.h"
+#include "backend-relay/upstream/source_failure.h"
 #include "proto/base/fd.h"
 
 static char directory[] = "/tmp/relay_upstream.XXXXXX";
