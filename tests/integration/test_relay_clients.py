@@ -376,7 +376,7 @@ def test_files_and_man_page_name_the_same_keys():
     man = (TOP / "docs/man/backend-relay.yaml.5").read_text()
     named = re.findall(r"^\.It Cm (\w+)", man, re.MULTILINE)
     named += re.findall(r"^\.Cm (\w+)", man, re.MULTILINE)
-    for source in ("config", "registry", "token_table"):
+    for source in ("config", "upstream/registry", "identity/token_table"):
         text = (TOP / f"backend-relay/{source}.c").read_text()
         keys = re.findall(r'(?:\.name = "|TEXT\(|NUMBER\()(\w+)', text)
         keys = [key for key in keys if key != "key"]
