@@ -201,7 +201,6 @@ MIB = 1 << 20
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "units" / "policy.example.yaml"
 # Payloads that are bad, large or strange, and what a viewer of the example policy gets of them.
 STRANGE = {
-    "nothing": (b"", "refused"),
     "cut off": (b'{"event":"status","data":{"a":', "refused"),
     "a byte order mark": (b'\xef\xbb\xbf{"event":"status"}', "refused"),
     "UTF-16": ('{"event":"status"}'.encode("utf-16"), "refused"),
