@@ -463,13 +463,27 @@ enum event_log_result event_log_commit(struct event_log *log, uint64_t wall_ns)
 	return result;
 }
 
+/* What waits for its note may be what makes room for publishers: none of them need write first. */
+static void make_room_for_note(struct event_log *log, uint64_t wall_ns)
+{
+	if (log->active->data_end == SEGMENT_HEADER_BYTES)
+		return; /* there is no more room than this */
+	if (log->spare_fd < 0)
+		log_need_spare(log);
+	else if (log_begin_roll(log, wall_ns) != 0)
+		return; /* without memory: the next try comes with the next tick */
+}
+
 int log_append_note(struct event_log *log, struct record *note)
 {
 	assert(log->stage.count == 0);
 	size_t size = record_size(note);
-	if (log->active == NULL || log->is_read_only || log->has_no_space ||
-		!log_fits_active(log, size, 0))
+	if (log->active == NULL || log->is_read_only || log->has_no_space)
 		return EVENT_LOG_BUSY;
+	if (!log_fits_active(log, size, 0)) {
+		make_room_for_note(log, note->time_ns);
+		return EVENT_LOG_BUSY;
+	}
 	uint8_t *bytes = stage_reserve(&log->stage, size);
 	if (bytes == NULL)
 		return EVENT_LOG_BUSY;

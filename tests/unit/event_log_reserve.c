@@ -539,6 +539,36 @@ static void a_segment_without_a_record_takes_nothing_away(void **state)
 
 #define RESERVE_TEST(name) cmocka_unit_test_setup_teardown(name, reserve_setup, reserve_teardown)
 
+/* Retention may be what makes room for publishers: it does not wait for one to begin a segment. */
+static void a_note_that_finds_the_segment_full_begins_the_next(void **state)
+{
+	struct log_fixture *f = &((struct reserve_fixture *)*state)->log;
+	log_fixture_open(f);
+	reserve_append_quiet(f, true);
+	while (log_fits_active(f->log, 2048, 1))
+		assert_int_equal(reserve_append(f, "noisy", NOISY_UID, false, 1000), EVENT_LOG_OK);
+	while (log_fits_active(f->log, 128, 1))
+		assert_int_equal(reserve_append(f, "noisy", NOISY_UID, false, 10), EVENT_LOG_OK);
+	struct event_log_status before, after;
+	struct log_forgotten forgotten;
+	event_log_status(f->log, &before);
+	after = before;
+	for (int notes = 0; notes < 100 && after.rolls == before.rolls; notes++) {
+		assert_true(event_log_forget(f->log, "quiet", strlen("quiet"), &forgotten));
+		for (int i = 0; i < 5 && f->log->compacting.forgets_due != 0; i++) {
+			log_fixture_tick(f, NS_PER_S);
+			while (f->log->roll != NULL || f->log->spare_asked) {
+				log_fixture_wait(f);
+				assert_int_equal(
+					event_log_commit(f->log, f->wall_ns), EVENT_LOG_OK);
+			}
+		}
+		assert_int_equal(f->log->compacting.forgets_due, 0);
+		event_log_status(f->log, &after);
+	}
+	assert_int_equal(after.rolls, before.rolls + 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -558,6 +588,7 @@ int main(void)
 		RESERVE_TEST(a_finished_worker_gives_its_reserve_back),
 		RESERVE_TEST(a_finished_worker_stays_finished_after_a_kill),
 		RESERVE_TEST(who_is_finished_while_it_is_being_kept_is_not_kept),
+		RESERVE_TEST(a_note_that_finds_the_segment_full_begins_the_next),
 		cmocka_unit_test(whatever_fails_the_reserve_is_whole_or_expired),
 	};
 	return cmocka_run_group_tests_name("event_log_reserve", tests, NULL, NULL);
