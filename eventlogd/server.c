@@ -170,6 +170,8 @@ static void server_on_turn(uv_check_t *handle)
 	visit_publishers(server);
 	visit_subscribers(server);
 	bool is_drained = server->is_read_only || server->progress.acked >= server->last_ticket;
+	if (server->config->durability == DURABILITY_DURABLE)
+		lookout_note(&server->lookout, is_drained, clock_monotonic_ns());
 	if (server->phase == SERVER_DRAINING && is_drained)
 		say_shutting_down(server);
 }
@@ -227,6 +229,7 @@ static void open_handles(struct server *server)
 	uv_timer_init(loop, &server->tick);
 	uv_check_init(loop, &server->turn);
 	uv_idle_init(loop, &server->turn_soon);
+	lookout_init(&server->lookout, loop);
 	server->wake.data = server->tick.data = server;
 	server->turn.data = server->turn_soon.data = server;
 	uv_timer_start(&server->tick, server_on_tick, TICK_MS, TICK_MS);
@@ -239,6 +242,7 @@ static void close_handles(struct server *server)
 	uv_close((uv_handle_t *)&server->tick, NULL);
 	uv_close((uv_handle_t *)&server->turn, NULL);
 	uv_close((uv_handle_t *)&server->turn_soon, NULL);
+	lookout_close(&server->lookout);
 }
 
 int server_open(struct server *server, struct daemon *daemon, const struct config *config)

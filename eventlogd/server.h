@@ -19,6 +19,7 @@
 #include "eventlogd/config.h"
 #include "eventlogd/log/event_log.h"
 #include "eventlogd/log/view.h"
+#include "eventlogd/lookout.h"
 #include "eventlogd/publish_batch.h"
 #include "eventlogd/quota.h"
 #include "proto/base/attributes.h"
@@ -75,6 +76,7 @@ struct server {
 	uv_timer_t tick;
 	uv_check_t turn;
 	uv_idle_t turn_soon;
+	struct lookout lookout; /* in durable mode */
 	bool is_turn_due;
 	struct subscriber *turn_of; /* catches up and comes first; NULL: whoever is first */
 	enum event_log_result last_commit;
