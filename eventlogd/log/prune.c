@@ -113,14 +113,14 @@ static void report_pruned(const struct event_log *log, const struct segment *seg
 /*
  * Takes the oldest whole segment away. 0, or anything else: not now. Without an active segment (no
  * space to begin one) nothing can be noted: recovery then counts every worker as pruned, which is
- * cautious and true enough.
+ * cautious and true enough. Behind compacted segments it would be taken for lost, and stays.
  */
 static int prune_oldest(struct event_log *log, uint64_t wall_ns)
 {
 	struct log_view *view = &log->view;
 	size_t position = catalog_compacted_count(view);
 	struct segment *segment = view->segments[position];
-	if (!syncer_can_remove(&log->syncer))
+	if (!syncer_can_remove(&log->syncer) || (log->active == NULL && position != 0))
 		return EVENT_LOG_BUSY;
 	_cleanup_buf_ struct buf note;
 	buf_init(&note, RECORD_BYTES_MAX);

@@ -510,6 +510,38 @@ static void a_replacement_that_fails_poisons(void **state)
 	assert_int_equal(reserve_try_open(f, "quiet", keyframe - 1, NULL), READER_OPENED);
 }
 
+/* There is nowhere to note it, and unnoted it would be lost records between the reserve and the
+ * rest. */
+static void without_an_active_segment_nothing_behind_the_reserve_goes(void **state)
+{
+	struct reserve_fixture *fixture = *state;
+	struct log_fixture *f = &fixture->log;
+	log_fixture_open(f);
+	uint64_t keyframe = reserve_append_quiet(f, true);
+	reserve_make_noise(f, 10);
+	log_fixture_kill(f);
+	f->config.retention.bytes = 3 * SEGMENT_BYTES_MIN;
+	fault_ops_set(&fixture->faults, FAULT_FALLOCATE, -ENOSPC, 0, true);
+	log_fixture_open(f);
+	struct event_log_status status;
+	event_log_status(f->log, &status);
+	assert_true(status.has_no_space);
+	assert_int_equal(status.reserve_segments, 1);
+	unsigned int segments = log_fixture_segments(f);
+	log_fixture_tick(f, 2 * NS_PER_S);
+	while (syncer_has_removals(&f->log->syncer))
+		log_fixture_wait(f);
+	assert_int_equal(log_fixture_segments(f), segments);
+	fault_ops_clear(&fixture->faults);
+	reserve_restart(f, false);
+	assert_int_equal(f->findings[FINDING_LOST], 0);
+	reserve_make_noise(f, 1);
+	event_log_status(f->log, &status);
+	assert_true(status.pruned_segments > 0);
+	assert_int_equal(reserve_try_open(f, "quiet", keyframe - 1, NULL), READER_OPENED);
+	assert_int_equal(reserve_damage_found(f), 0);
+}
+
 /* What stands before it stays readable for all workers too. */
 static void a_segment_without_a_record_takes_nothing_away(void **state)
 {
@@ -580,6 +612,7 @@ int main(void)
 		RESERVE_TEST(a_reader_is_told_of_what_the_reserve_gives_up),
 		RESERVE_TEST(starts_without_a_record_are_no_gap_behind_a_compacted_segment),
 		RESERVE_TEST(a_replacement_that_fails_poisons),
+		RESERVE_TEST(without_an_active_segment_nothing_behind_the_reserve_goes),
 		RESERVE_TEST(a_segment_without_a_record_takes_nothing_away),
 		RESERVE_TEST(a_set_of_workers_is_read_through_compacted_segments),
 		RESERVE_TEST(damage_in_a_compacted_segment_is_told),
