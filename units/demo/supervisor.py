@@ -25,7 +25,8 @@ FIRST_RESTART_DELAY_S = 0.05
 MAX_RESTART_DELAY_S = 0.8
 STARTS_BEFORE_READY_MAX = 3
 READY_DEADLINE_S = 20
-STOP_DEADLINE_S = 6
+STOP_DEADLINE_S = 20  # longer than any service takes to drain
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What a child gets of our environment; everything else is made for it.
 INHERITED_VARIABLES = (
     "ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "LD_LIBRARY_PATH",
@@ -94,9 +95,10 @@ def _become(service, notify_path, supervisor_pid, libc):
         if os.getppid() != supervisor_pid:
             os._exit(1)  # the supervisor died between fork and prctl
         os.setsid()  # Ctrl-C reaches the supervisor only, which stops them in order
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        # What came since the fork waits, and is the service's: not the supervisor's handlers'.
+        for signum in STOP_SIGNALS + (signal.SIGPIPE,):
             signal.signal(signum, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
         log = os.open(service.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         null = os.open("/dev/null", os.O_RDONLY)
@@ -198,9 +200,11 @@ class Supervisor:
         service.failed_starts += 1
         supervisor_pid = os.getpid()
         sys.stdout.flush()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         pid = os.fork()
         if pid == 0:
             _become(service, self.notify_path, supervisor_pid, self._libc)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         service.pid = pid
         service.pidfd = os.pidfd_open(pid)
         self._loop.add_reader(service.pidfd, self._on_exit, service)
