@@ -468,10 +468,14 @@ static void make_room_for_note(struct event_log *log, uint64_t wall_ns)
 {
 	if (log->active->data_end == SEGMENT_HEADER_BYTES)
 		return; /* there is no more room than this */
-	if (log->spare_fd < 0)
-		log_need_spare(log);
-	else if (log_begin_roll(log, wall_ns) != 0)
-		return; /* without memory: the next try comes with the next tick */
+	if (log->spare_fd < 0) {
+		if (log->spare_error == 0) /* else try_space_again() asks */
+			log_need_spare(log);
+		return;
+	}
+	/* Without memory for it now, the next tick tries again. */
+	int r = log_begin_roll(log, wall_ns);
+	(void)r;
 }
 
 int log_append_note(struct event_log *log, struct record *note)
