@@ -230,10 +230,9 @@ def test_what_the_keyframe_reserve_keeps_is_moved(bin_dir):
                 publisher.acked("noisy", [event("note", pad="x" * 1000)] * 50)
             publisher.acked("quiet-2", [event("note", late=True)])
         known = workers(first)
-        exported = export(first)
-        first.stop()  # nothing is pruned any more
-        exported = export(first)
-        imports(second, exported)
+        first.stop()
+        first.configure(SMALL)  # nothing is pruned any more
+        imports(second, export(first))
         first.start()
         assert [events(second, x) for x in known] == [events(first, x) for x in known]
         assert [len(events(second, f"quiet-{n}")) for n in range(3)] == [1, 2, 2]
