@@ -1,23 +1,65 @@
 #include "backend-relay/audit.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
 
 #include "proto/base/clock.h"
 
-enum { NUMBER_BYTES = 24 };
+/* The longest line is that of an end. */
+enum { FIELDS_MAX = 13, NUMBER_BYTES = 24 };
+
+/* ---- a line: its fields, in the order in which they are put ---- */
+
+struct line {
+	struct journal_field fields[FIELDS_MAX + 1]; /* the last one stays empty */
+	char numbers[FIELDS_MAX][NUMBER_BYTES];
+	size_t count;
+};
 
 static const char *or_dash(const char *text)
 {
 	return text != NULL && text[0] != '\0' ? text : "-";
 }
 
-static const char *number(uint64_t value, char out[NUMBER_BYTES])
+static void put_text(struct line *line, const char *name, const char *text)
 {
-	snprintf(out, NUMBER_BYTES, "%" PRIu64, value);
-	return out;
+	assert(line->count < FIELDS_MAX);
+	line->fields[line->count++] = (struct journal_field){name, or_dash(text)};
 }
+
+static void put_number(struct line *line, const char *name, uint64_t number)
+{
+	assert(line->count < FIELDS_MAX);
+	char *text = line->numbers[line->count];
+	snprintf(text, NUMBER_BYTES, "%" PRIu64, number);
+	put_text(line, name, text);
+}
+
+static void put_stream(struct line *line, const struct audit_subject *subject)
+{
+	put_text(line, "SUBJECT", subject->subject);
+	put_text(line, "ROLE", subject->role);
+	put_text(line, "RUNTIME_ID", subject->runtime_id);
+	put_text(line, "WORKER_ID", subject->worker_id);
+}
+
+static void put_subject(struct line *line, const struct audit_subject *subject)
+{
+	put_text(line, "PEER", subject->peer);
+	put_stream(line, subject);
+}
+
+static void put_counts(struct line *line, const struct audit_counts *counts)
+{
+	put_number(line, "DELIVERED", counts->delivered);
+	put_number(line, "REDACTED", counts->redacted);
+	put_number(line, "DENIED", counts->denied);
+	put_number(line, "WITHHELD", counts->withheld);
+}
+
+/* ---- what there is to tell ---- */
 
 void audit_init(struct audit *audit)
 {
@@ -53,26 +95,20 @@ void audit_begin(struct audit *audit, struct audit_session *session,
 	}
 	randombytes_buf(random, sizeof(random));
 	sodium_bin2hex(session->id, sizeof(session->id), random, sizeof(random));
-	const struct journal_field fields[] = {
-		{"AUDIT", "begin"},
-		{"SESSION", session->id},
-		{"PEER", or_dash(subject->peer)},
-		{"SUBJECT", or_dash(subject->subject)},
-		{"ROLE", or_dash(subject->role)},
-		{"RUNTIME_ID", or_dash(subject->runtime_id)},
-		{"WORKER_ID", or_dash(subject->worker_id)},
-		{NULL, NULL},
-	};
-	journal_fields(LOG_INFO, fields, "a session begins");
+	struct line line = {0};
+	put_text(&line, "AUDIT", "begin");
+	put_text(&line, "SESSION", session->id);
+	put_subject(&line, subject);
+	journal_fields(LOG_INFO, line.fields, "a session begins");
 }
 
 static void add_up(struct audit_sum *sum, const struct audit_session *session)
 {
 	sum->ended++;
-	sum->delivered += session->delivered;
-	sum->redacted += session->redacted;
-	sum->denied += session->denied;
-	sum->withheld += session->withheld;
+	sum->counts.delivered += session->counts.delivered;
+	sum->counts.redacted += session->counts.redacted;
+	sum->counts.denied += session->counts.denied;
+	sum->counts.withheld += session->counts.withheld;
 }
 
 void audit_end(struct audit *audit, const struct audit_session *session,
@@ -82,55 +118,42 @@ void audit_end(struct audit *audit, const struct audit_session *session,
 		add_up(sum_of(audit, subject), session);
 		return;
 	}
-	char duration[NUMBER_BYTES], delivered[NUMBER_BYTES], redacted[NUMBER_BYTES];
-	char denied[NUMBER_BYTES], withheld[NUMBER_BYTES];
-	const struct journal_field fields[] = {
-		{"AUDIT", "end"},
-		{"SESSION", session->id},
-		{"PEER", or_dash(subject->peer)},
-		{"SUBJECT", or_dash(subject->subject)},
-		{"ROLE", or_dash(subject->role)},
-		{"RUNTIME_ID", or_dash(subject->runtime_id)},
-		{"WORKER_ID", or_dash(subject->worker_id)},
-		{"CODE", or_dash(code)},
-		{"DURATION_MS", number((now_ns - session->begin_ns) / NS_PER_MS, duration)},
-		{"DELIVERED", number(session->delivered, delivered)},
-		{"REDACTED", number(session->redacted, redacted)},
-		{"DENIED", number(session->denied, denied)},
-		{"WITHHELD", number(session->withheld, withheld)},
-		{NULL, NULL},
-	};
-	journal_fields(LOG_INFO, fields, "a session ends: %s", code != NULL ? code : "it left");
+	struct line line = {0};
+	put_text(&line, "AUDIT", "end");
+	put_text(&line, "SESSION", session->id);
+	put_subject(&line, subject);
+	put_text(&line, "CODE", code);
+	put_number(&line, "DURATION_MS", (now_ns - session->begin_ns) / NS_PER_MS);
+	put_counts(&line, &session->counts);
+	journal_fields(
+		LOG_INFO, line.fields, "a session ends: %s", code != NULL ? code : "it left");
 }
 
 static void tell_sum(const struct audit_sum *sum)
 {
-	char begun[NUMBER_BYTES], ended[NUMBER_BYTES], delivered[NUMBER_BYTES];
-	char redacted[NUMBER_BYTES], denied[NUMBER_BYTES], withheld[NUMBER_BYTES];
-	const struct journal_field fields[] = {
-		{"AUDIT", "sum"},
-		{"SUBJECT", or_dash(sum->subject)},
-		{"ROLE", or_dash(sum->role.text)},
-		{"RUNTIME_ID", or_dash(sum->runtime_id.text)},
-		{"WORKER_ID", or_dash(sum->worker_id.text)},
-		{"BEGUN", number(sum->begun, begun)},
-		{"ENDED", number(sum->ended, ended)},
-		{"DELIVERED", number(sum->delivered, delivered)},
-		{"REDACTED", number(sum->redacted, redacted)},
-		{"DENIED", number(sum->denied, denied)},
-		{"WITHHELD", number(sum->withheld, withheld)},
-		{NULL, NULL},
+	const struct audit_subject subject = {
+		.subject = sum->subject,
+		.role = sum->role.text,
+		.runtime_id = sum->runtime_id.text,
+		.worker_id = sum->worker_id.text,
 	};
-	journal_fields(LOG_NOTICE, fields, "more sessions than are written one by one");
+	struct line line = {0};
+	put_text(&line, "AUDIT", "sum");
+	put_stream(&line, &subject);
+	put_number(&line, "BEGUN", sum->begun);
+	put_number(&line, "ENDED", sum->ended);
+	put_counts(&line, &sum->counts);
+	journal_fields(LOG_NOTICE, line.fields, "more sessions than are written one by one");
 }
 
 static void tell_unwritten(unsigned int count)
 {
-	char text[NUMBER_BYTES];
-	const struct journal_field fields[] = {
-		{"AUDIT", "unwritten"}, {"COUNT", number(count, text)}, {NULL, NULL}};
-	if (count > 0)
-		journal_fields(LOG_NOTICE, fields, "%u more refusals were not written", count);
+	if (count == 0)
+		return;
+	struct line line = {0};
+	put_text(&line, "AUDIT", "unwritten");
+	put_number(&line, "COUNT", count);
+	journal_fields(LOG_NOTICE, line.fields, "%u more refusals were not written", count);
 }
 
 void audit_refused(
@@ -140,17 +163,11 @@ void audit_refused(
 	if (!journal_limit_pass(&audit->refusals, now_ns, &suppressed))
 		return;
 	tell_unwritten(suppressed);
-	const struct journal_field fields[] = {
-		{"AUDIT", "refused"},
-		{"PEER", or_dash(subject->peer)},
-		{"SUBJECT", or_dash(subject->subject)},
-		{"ROLE", or_dash(subject->role)},
-		{"RUNTIME_ID", or_dash(subject->runtime_id)},
-		{"WORKER_ID", or_dash(subject->worker_id)},
-		{"CODE", or_dash(code)},
-		{NULL, NULL},
-	};
-	journal_fields(LOG_NOTICE, fields, "a request is refused: %s", or_dash(code));
+	struct line line = {0};
+	put_text(&line, "AUDIT", "refused");
+	put_subject(&line, subject);
+	put_text(&line, "CODE", code);
+	journal_fields(LOG_NOTICE, line.fields, "a request is refused: %s", or_dash(code));
 }
 
 void audit_tick(struct audit *audit, uint64_t now_ns)

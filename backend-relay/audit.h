@@ -45,9 +45,7 @@ struct audit_session {
 	char id[AUDIT_SESSION_BYTES + 1]; /* random: joins the begin with its end */
 	bool is_summed;                   /* it has no lines of its own */
 	uint64_t begin_ns;                /* monotonic */
-	uint64_t delivered;               /* events */
-	uint64_t redacted;                /* of these, not as they were published */
-	uint64_t denied, withheld;        /* events that were passed over */
+	struct audit_counts counts;
 };
 
 void audit_init(struct audit *audit);

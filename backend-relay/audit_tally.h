@@ -32,12 +32,19 @@ enum {
 
 #define TALLY_REFILL_NS (500 * NS_PER_MS)
 
+/* Of events. */
+struct audit_counts {
+	uint64_t delivered;
+	uint64_t redacted;         /* of these, not as they were published */
+	uint64_t denied, withheld; /* passed over */
+};
+
 /* Texts that are not known are empty. */
 struct audit_sum {
 	char subject[IDENTITY_SUBJECT_BYTES_MAX + 1];
 	struct id role, runtime_id, worker_id;
 	uint64_t begun, ended; /* sessions */
-	uint64_t delivered, redacted, denied, withheld;
+	struct audit_counts counts;
 };
 
 struct audit_bucket {

@@ -466,8 +466,8 @@ static bool client_take(struct client *client, const struct delivery *delivery)
 	if (!is_known && output->kind == PASS_EVENT) {
 		if (!outlet_send_event(&client->outlet, output->event))
 			return false;
-		client->session.delivered++;
-		client->session.redacted += projected_event_is_redacted(output->event);
+		client->session.counts.delivered++;
+		client->session.counts.redacted += projected_event_is_redacted(output->event);
 		client->relay->counters.events_delivered++;
 		client->relay->counters.bytes_delivered += projected_event_bytes(output->event);
 	}
@@ -475,9 +475,10 @@ static bool client_take(struct client *client, const struct delivery *delivery)
 	if (!is_known) {
 		client->position = output->position;
 		client->has_position = true;
-		client->session.denied += output->kind == PASS_DENIED;
-		client->session.withheld += output->kind == PASS_NOTICE &&
-					    output->notice == DIAGNOSTIC_BACKEND_EVENT_WITHHELD;
+		client->session.counts.denied += output->kind == PASS_DENIED;
+		client->session.counts.withheld += output->kind == PASS_NOTICE &&
+						   output->notice ==
+							   DIAGNOSTIC_BACKEND_EVENT_WITHHELD;
 		if (output->kind != PASS_SILENT && output->kind != PASS_CAUGHT_UP)
 			note_progress(client);
 	}

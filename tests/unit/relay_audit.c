@@ -64,12 +64,12 @@ static void sums_are_kept_apart_by_subject_and_stream_and_begin_anew(void **stat
 	(void)state;
 	audit_tally_sum(&tally, "alice", "viewer", "r", "w-1")->begun += 2;
 	audit_tally_sum(&tally, "alice", "viewer", "r", "w-2")->begun++;
-	audit_tally_sum(&tally, "alice", "viewer", "r", "w-1")->delivered += 7;
+	audit_tally_sum(&tally, "alice", "viewer", "r", "w-1")->counts.delivered += 7;
 	audit_tally_sum(&tally, NULL, "anonymous", NULL, NULL)->ended++;
 	audit_tally_flush(&tally, take);
 	assert_int_equal(taken_count, 3);
 	assert_int_equal(taken[0].begun, 2);
-	assert_int_equal(taken[0].delivered, 7);
+	assert_int_equal(taken[0].counts.delivered, 7);
 	assert_string_equal(taken[1].worker_id.text, "w-2");
 	assert_string_equal(taken[2].subject, "");
 	audit_tally_flush(&tally, take);
