@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "proto/base/fd.h"
-#include "proto/base/sandbox.h"
 
 /* The same numbers on every architecture. */
 enum {

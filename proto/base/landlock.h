@@ -10,8 +10,7 @@
 #include <stddef.h>
 
 #include "proto/base/attributes.h"
-
-struct sandbox_path;
+#include "proto/base/sandbox_path.h"
 
 /* Version of the ABI, 1 and up; -ENOSYS or -EOPNOTSUPP where there is none. */
 _must_check_ int landlock_abi(void);

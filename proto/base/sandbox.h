@@ -27,6 +27,7 @@
 #include <sys/resource.h>
 
 #include "proto/base/attributes.h"
+#include "proto/base/sandbox_path.h"
 
 /* Builds with a sanitizer need a little more: see above. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -80,17 +81,6 @@ extern const struct sandbox_group sandbox_thread_calls;
 
 /* Applied by sandbox_enter() itself in builds with a sanitizer; empty in others. */
 extern const struct sandbox_group sandbox_sanitizer_calls;
-
-enum {
-	SANDBOX_READ = 1,  /* read files, list directories */
-	SANDBOX_WRITE = 2, /* write, create, rename and remove files and directories */
-};
-
-/* A file, or a directory with all below it. One that does not exist grants nothing. */
-struct sandbox_path {
-	const char *path;
-	unsigned int access;
-};
 
 struct sandbox_limit {
 	int resource; /* RLIMIT_… */
