@@ -10,7 +10,9 @@
 #include <netdb.h>
 #include <netinet/in.h>
 
+#include "proto/ws/ws_client_end.h"
 #include "proto/ws/ws_private.h"
+#include "proto/ws/ws_url.h"
 
 enum { CONNECTOR_ADDRESSES_MAX = 8, CONNECTOR_ADDRESS_BYTES = INET6_ADDRSTRLEN };
 

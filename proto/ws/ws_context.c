@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "proto/base/clock.h"
+#include "proto/ws/ws_frames.h"
 
 enum {
 	/* Descriptors beside connections: the loop's, listeners, journal, spare. */

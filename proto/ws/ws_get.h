@@ -11,7 +11,9 @@
 #include <stdint.h>
 
 #include "proto/base/attributes.h"
-#include "proto/ws/ws_client.h"
+#include "proto/ws/ws_client_end.h"
+#include "proto/ws/ws_context.h"
+#include "proto/ws/ws_url.h"
 
 struct ws_get;
 

@@ -15,10 +15,8 @@
 
 #include "proto/base/buf.h"
 #include "proto/base/journal.h"
-#include "proto/ws/ws_client.h"
 #include "proto/ws/ws_context.h"
 #include "proto/ws/ws_liveness.h"
-#include "proto/ws/ws_server.h"
 
 extern const lws_retry_bo_t ws_no_idle_policy;
 

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "proto/ws/ws_private.h"
+#include "proto/ws/ws_server.h"
 
 struct ws_tls_pipe;
 
