@@ -253,19 +253,3 @@ void ws_client_close(struct ws_client *client)
 	client->goodbye_wanted = true;
 	lws_callback_on_writable(wsi_of(client));
 }
-
-const char *ws_client_result_name(enum ws_client_result result)
-{
-	static const char *const names[] = {
-		[WS_CLIENT_CLOSED] = "closed",
-		[WS_CLIENT_LOST] = "connection lost",
-		[WS_CLIENT_TOO_LONG] = "message too long",
-		[WS_CLIENT_UNREACHABLE] = "unreachable",
-		[WS_CLIENT_NAME] = "name not resolved",
-		[WS_CLIENT_TLS] = "TLS failed",
-		[WS_CLIENT_TIMEOUT] = "timed out",
-		[WS_CLIENT_STATUS] = "refused with a status",
-		[WS_CLIENT_MALFORMED] = "malformed answer",
-	};
-	return names[result];
-}

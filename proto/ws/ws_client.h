@@ -57,6 +57,3 @@ bool ws_client_is_paused(const struct ws_client *client);
 
 /* Says goodbye with 1000 if it is open; on_end follows from the loop. No more messages. */
 void ws_client_close(struct ws_client *client);
-
-/* "unreachable", "timeout", … for log lines. */
-const char *ws_client_result_name(enum ws_client_result result);
