@@ -101,6 +101,23 @@ static const struct pass_handler pass_handler = {
 	.on_recovered = feed_on_recovered,
 };
 
+static struct feed *feed_ref(struct feed *feed)
+{
+	feed->refs++;
+	return feed;
+}
+
+static void feed_unref(struct feed *feed)
+{
+	if (--feed->refs > 0)
+		return;
+	assert(TAILQ_EMPTY(&feed->readers));
+	wakeup_cancel(&feed->wakeup);
+	pass_close(feed->pass);
+	ring_free(&feed->deliveries);
+	free(feed);
+}
+
 static void feed_run(struct wakeup *wakeup)
 {
 	struct feed *feed = feed_ref(wakeup->owner);
@@ -145,23 +162,6 @@ int feed_open(struct feed **out, struct projector *projector, struct wakeups *wa
 		feed_wake(feed);
 	*out = feed;
 	return 0;
-}
-
-struct feed *feed_ref(struct feed *feed)
-{
-	feed->refs++;
-	return feed;
-}
-
-void feed_unref(struct feed *feed)
-{
-	if (feed == NULL || --feed->refs > 0)
-		return;
-	assert(TAILQ_EMPTY(&feed->readers));
-	wakeup_cancel(&feed->wakeup);
-	pass_close(feed->pass);
-	ring_free(&feed->deliveries);
-	free(feed);
 }
 
 void feed_share(

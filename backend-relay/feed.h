@@ -67,8 +67,6 @@ struct feed {
 _must_check_ int feed_open(struct feed **out, struct projector *projector, struct wakeups *wakeups,
 	const char *role, const char *runtime_id, const char *worker_id, size_t full_bytes,
 	void (*on_wake)(struct feed *feed), void *owner);
-struct feed *feed_ref(struct feed *feed);
-void feed_unref(struct feed *feed); /* accepts NULL */
 
 void feed_wake(struct feed *feed);
 

@@ -86,7 +86,8 @@ static void view_on_feed_wake(struct feed *feed)
 	stream_regulate(view->stream);
 }
 
-bool view_is_connected(const struct view *view)
+/* Whether its live upstream is there. */
+static bool view_is_connected(const struct view *view)
 {
 	return view->stream->source != NULL && source_is_connected(view->stream->source);
 }

@@ -55,8 +55,6 @@ struct view *view_join(struct streams *streams, const struct runtime *runtime,
 /* The last one to leave ends the view; the last view ends the stream. Accepts NULL. */
 void view_leave(struct view *view);
 
-/* Whether its live upstream is there. */
-bool view_is_connected(const struct view *view);
 /* What clients are to be told of the live upstream's outage; DIAGNOSTIC_COUNT when there is none.
  */
 enum diagnostic view_trouble(const struct view *view);

@@ -158,11 +158,6 @@ void *pass_owner(const struct pass *pass)
 	return pass->owner;
 }
 
-void pass_set_owner(struct pass *pass, void *owner)
-{
-	pass->owner = owner;
-}
-
 const uint8_t *pass_view(const struct pass *pass)
 {
 	return pass->view;
@@ -275,11 +270,6 @@ bool pass_is_full(struct pass *pass)
 bool pass_is_held(const struct pass *pass)
 {
 	return pass->held_until_ns > clock_monotonic_ns();
-}
-
-bool pass_is_idle(const struct pass *pass)
-{
-	return pass->items.first == pass->items.end;
 }
 
 /* ---- input ---- */

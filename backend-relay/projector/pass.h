@@ -70,7 +70,6 @@ _must_check_ int pass_open(struct pass **out, struct projector *projector, const
 void pass_close(struct pass *pass); /* accepts NULL */
 
 void *pass_owner(const struct pass *pass);
-void pass_set_owner(struct pass *pass, void *owner);
 
 /* Valid after on_opened. */
 const uint8_t *pass_view(const struct pass *pass);
@@ -84,5 +83,3 @@ _must_check_ int pass_submit(struct pass *pass, const struct source_item *item, 
 bool pass_is_full(struct pass *pass);
 /* Held back because its events killed projection. */
 bool pass_is_held(const struct pass *pass);
-/* Whether everything that was submitted has come out. */
-bool pass_is_idle(const struct pass *pass);

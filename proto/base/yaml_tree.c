@@ -223,11 +223,6 @@ const char *yaml_text(const yaml_node_t *node)
 	return (const char *)node->data.scalar.value;
 }
 
-bool yaml_is_plain(const yaml_node_t *node)
-{
-	return node->type == YAML_SCALAR_NODE && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-}
-
 const yaml_node_t *yaml_item(struct yaml_tree *tree, const yaml_node_t *sequence, size_t index)
 {
 	if (sequence == NULL || sequence->type != YAML_SEQUENCE_NODE)

@@ -47,9 +47,6 @@ const yaml_node_t *yaml_lookup(struct yaml_tree *tree, const yaml_node_t *mappin
 /* The text of a scalar, NUL-terminated, or NULL for other nodes. Scalars hold no NUL inside. */
 const char *yaml_text(const yaml_node_t *node);
 
-/* Whether a scalar was written without quotes (so that `true` and `"true"` differ). */
-bool yaml_is_plain(const yaml_node_t *node);
-
 /*
  * Walks a sequence or mapping by position. NULL at the end.
  *	for (size_t i = 0; (item = yaml_item(tree, sequence, i)) != NULL; i++)

@@ -152,14 +152,6 @@ const struct dumped_record *log_dump_find(const struct log_dump *dump, uint64_t 
 									    : NULL;
 }
 
-bool log_dump_has_gap_at(const struct log_dump *dump, uint64_t sequence)
-{
-	for (size_t i = 0; i < dump->gap_count; i++)
-		if (dump->gaps[i].first <= sequence && sequence <= dump->gaps[i].last)
-			return true;
-	return false;
-}
-
 bool log_dumps_are_equal(const struct log_dump *a, const struct log_dump *b)
 {
 	if (a->count != b->count || a->gap_count != b->gap_count)

@@ -41,5 +41,4 @@ void log_dump_free(struct log_dump *dump);
 
 /* The record of a sequence; NULL: it was not given. */
 const struct dumped_record *log_dump_find(const struct log_dump *dump, uint64_t sequence);
-bool log_dump_has_gap_at(const struct log_dump *dump, uint64_t sequence);
 bool log_dumps_are_equal(const struct log_dump *a, const struct log_dump *b);
