@@ -9,14 +9,6 @@
 #include "proto/limits.h"
 #include "proto/record.h"
 
-/* In the order of enum durability. */
-static const char *const durabilities[] = {
-	[DURABILITY_INTERVAL] = "interval",
-	[DURABILITY_DURABLE] = "durable",
-	[DURABILITY_OS] = "os",
-	NULL,
-};
-
 static int parse_user(const char *text, uid_t *out)
 {
 	uint64_t number;
@@ -147,7 +139,7 @@ static const struct config_key keys[] = {
 	{.name = "durability",
 		.type = CONFIG_ENUM,
 		.offset = offsetof(struct config, durability),
-		.words = durabilities},
+		.words = durability_names},
 	{.name = "sync_interval",
 		.type = CONFIG_DURATION_MS,
 		.offset = offsetof(struct config, sync_interval_ms),

@@ -22,28 +22,6 @@
 #define SPARE_RETRY_NS NS_PER_S
 #define SEGMENT_ALIGNMENT 4096u
 
-static const char *const durability_names[] = {
-	[DURABILITY_INTERVAL] = "interval",
-	[DURABILITY_DURABLE] = "durable",
-	[DURABILITY_OS] = "os",
-};
-
-const char *durability_name(enum durability durability)
-{
-	return durability_names[durability];
-}
-
-bool durability_parse(const char *text, enum durability *out)
-{
-	for (unsigned int i = 0; i < ARRAY_SIZE(durability_names); i++) {
-		if (strcmp(text, durability_names[i]) == 0) {
-			*out = (enum durability)i;
-			return true;
-		}
-	}
-	return false;
-}
-
 void event_log_config_init(struct event_log_config *config)
 {
 	*config = (struct event_log_config){

@@ -28,18 +28,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "eventlogd/log/durability.h"
 #include "eventlogd/log/finding.h"
 #include "proto/base/attributes.h"
 
 struct event_log;
 struct file_ops;
 struct log_view;
-
-enum durability { DURABILITY_INTERVAL, DURABILITY_DURABLE, DURABILITY_OS };
-
-/* "interval", "durable", "os"; and back: false for any other text. */
-const char *durability_name(enum durability durability);
-bool durability_parse(const char *text, enum durability *out);
 
 #define SEGMENT_BYTES_DEFAULT (UINT64_C(64) << 20)
 #define SEGMENT_BYTES_MIN (UINT64_C(64) << 10)

@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 #include "eventlogd/log/compaction.h"
-#include "eventlogd/log/event_log.h"
+#include "eventlogd/log/durability.h"
 #include "eventlogd/log/file_ops.h"
 #include "eventlogd/log/scrub.h"
 #include "eventlogd/log/seal.h"
