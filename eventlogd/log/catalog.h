@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include "eventlogd/log/segment.h"
-#include "eventlogd/log/view.h"
 #include "eventlogd/log/worker_table.h"
 #include "proto/base/attributes.h"
 #include "proto/base/buf.h"

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "eventlogd/log/catalog.h"
 #include "eventlogd/log/recovery.h"
@@ -73,4 +74,59 @@ void log_view_close(struct log_view *view)
 	catalog_clear(view);
 	view->ops->close(view->ops->owner, view->directory_fd);
 	free(view);
+}
+
+void log_view_ends(const struct log_view *view, struct log_ends *out)
+{
+	*out = (struct log_ends){
+		.epoch = view->epoch,
+		.oldest_seq = view->visible_seq + 1,
+		.newest_seq = view->visible_seq,
+		.segments = view->segment_count,
+		.allocated_bytes = catalog_allocated_bytes(view),
+		.forgotten_through = view->table.forgotten_through,
+	};
+	memcpy(out->log_id, view->log_id, LOG_ID_BYTES);
+	if (view->segment_count != 0) {
+		const struct segment *first = view->segments[0];
+		uint64_t oldest = segment_is_compacted(first) && first->is_sealed
+					  ? first->trailer.first_seq
+					  : first->base;
+		if (oldest < out->oldest_seq)
+			out->oldest_seq = oldest;
+	}
+}
+
+void log_view_cursor(const struct log_view *view, uint64_t sequence, struct cursor *out)
+{
+	const uint8_t *id = view->log_id;
+	*out = (struct cursor){
+		.log = (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3],
+		.epoch = catalog_epoch_of(view, sequence),
+		.sequence = sequence,
+	};
+}
+
+bool log_view_worker(
+	const struct log_view *view, const char *worker, size_t len, struct log_worker *out)
+{
+	const struct worker *row = worker_table_find(&view->table, worker, len);
+	if (row == NULL || row->newest_seq == 0)
+		return false;
+	worker_describe(row, out);
+	return true;
+}
+
+size_t log_view_workers(struct log_view *view, const char *after, size_t after_len,
+	struct log_worker *out, size_t limit)
+{
+	struct worker *const *sorted = worker_table_sorted(&view->table);
+	if (sorted == NULL)
+		return 0;
+	size_t n = 0;
+	size_t position = after == NULL ? 0 : worker_table_after(&view->table, after, after_len);
+	for (; position < view->table.count && n < limit; position++)
+		if (sorted[position]->newest_seq != 0)
+			worker_describe(sorted[position], &out[n++]);
+	return n;
 }
