@@ -1,6 +1,7 @@
 /*
  * The inside of an event log, shared by the files that make it up: event_log.c (opening and
- * closing), append.c (staging and writing), roll.c (from segment to segment), retention.c.
+ * closing), append.c (staging and writing), roll.c (from segment to segment), prune.c and
+ * prune_compact.c (retention, and what the reserve keeps), scrub_turn.c.
  */
 #pragma once
 
@@ -91,7 +92,7 @@ void log_need_spare(struct event_log *log);
 /* Prunes what retention does not keep; a tick has set the clocks in log->compacting. */
 void log_prune(struct event_log *log, uint64_t wall_ns);
 
-/* scrub.c */
+/* scrub_turn.c */
 void log_scrub_tick(struct event_log *log, uint64_t monotonic_ns);
 void log_scrub_done(struct event_log *log, int result);
 
