@@ -185,8 +185,9 @@ static int make_worker(
 		return EVENT_LOG_QUOTA;
 	if (table->encoded_bytes > log->config.segment_bytes / TABLE_SHARE_OF_SEGMENT)
 		return EVENT_LOG_QUOTA;
-	return worker_table_get(
+	int r = worker_table_get(
 		table, batch->worker, batch->worker_len, batch->owner_uid, false, out);
+	return r == WORKER_TABLE_FULL ? EVENT_LOG_QUOTA : r;
 }
 
 /* A row that was made for a batch that is not staged after all. */

@@ -486,7 +486,7 @@ void event_log_status(const struct event_log *log, struct event_log_status *out)
 	out->written_seq = log->written.seq;
 	out->durable_seq = log->synced.seq;
 	out->reserve_bytes = reserve_bytes(&log->view);
-	out->reserve_bytes_max = reserve_limit(&log->config);
+	out->reserve_bytes_max = log_reserve_limit(log);
 	out->reserve_segments = catalog_compacted_count(&log->view);
 	out->workers = log->view.table.count;
 	out->max_workers = log->config.max_workers;

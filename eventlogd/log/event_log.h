@@ -19,8 +19,8 @@
  *
  * Bounds: staged_bytes_max in memory (EVENT_LOG_BUSY beyond, nothing staged: stop reading
  * publishers until the next wake); a batch never takes more than one segment's room
- * (EVENT_LOG_BATCH_TOO_LARGE); max_workers rows; PRODUCERS_PER_WORKER_MAX producers a worker, of
- * which the one that has not published for longest is forgotten first.
+ * (EVENT_LOG_BATCH_TOO_LARGE); max_workers rows; PRODUCERS_PER_WORKER_MAX producers a worker
+ * (worker_table.h), of which the one that has not published for longest is forgotten first.
  */
 #pragma once
 
@@ -30,6 +30,8 @@
 
 #include "eventlogd/log/durability.h"
 #include "eventlogd/log/finding.h"
+#include "eventlogd/log/log_worker.h"
+#include "eventlogd/log/segment_format.h"
 #include "proto/base/attributes.h"
 
 struct event_log;
@@ -37,10 +39,7 @@ struct file_ops;
 struct log_view;
 
 #define SEGMENT_BYTES_DEFAULT (UINT64_C(64) << 20)
-#define SEGMENT_BYTES_MIN (UINT64_C(64) << 10)
-#define SEGMENT_BYTES_MAX (UINT64_C(1) << 30)
 #define MAX_WORKERS_DEFAULT 16384u
-#define PRODUCERS_PER_WORKER_MAX 64u
 
 struct event_log_config {
 	const char *directory; /* must exist; borrowed during open */
@@ -153,17 +152,6 @@ void event_log_progress(const struct event_log *log, struct event_log_progress *
 
 /* Marks, retention, and trying again after NO_SPACE. Both clocks; about every 250 ms. */
 void event_log_tick(struct event_log *log, uint64_t wall_ns, uint64_t monotonic_ns);
-
-/* What is known about a worker. The id is borrowed until the next call on the log. */
-struct log_worker {
-	const char *id;
-	uint32_t owner_uid;
-	uint64_t newest_seq;      /* 0: nothing written yet */
-	uint64_t newest_keyframe; /* 0: none */
-	uint64_t highest_pruned;  /* 0: nothing of it was pruned */
-	uint64_t retained_count;  /* records */
-	uint64_t retained_bytes;
-};
 
 /* Also workers whose first batch is only staged. False: the log does not know it. */
 bool event_log_worker(

@@ -98,6 +98,9 @@ void log_scrub_done(struct event_log *log, int result);
 
 /* prune_compact.c: one segment after the other into the keyframe reserve. */
 
+/* Bytes that the reserve may take. */
+uint64_t log_reserve_limit(const struct event_log *log);
+
 /* What has to be noted before a segment goes or is replaced; `compaction` NULL: nothing stays. */
 _must_check_ int log_collect_losses(struct event_log *log, struct segment *segment,
 	const struct compaction *compaction, struct buf *note, uint64_t oldest_base,

@@ -22,8 +22,20 @@ enum {
 	EVICTIONS_PER_STEP = 16,
 	FAILURES_MAX = 5, /* one after the other; then the plain rule */
 	GARBAGE_PER_STEP = 16,
+	/* A log that is limited by age only has no size to take a quarter of. */
+	RESERVE_DEFAULT_SEGMENTS = 4,
 };
 #define TRY_AGAIN_NS NS_PER_S
+
+uint64_t log_reserve_limit(const struct event_log *log)
+{
+	uint64_t bytes = log->config.retention.bytes;
+	uint64_t reserve = log->config.retention.keyframe_reserve;
+	if (reserve == UINT64_MAX)
+		return bytes != 0 ? bytes / 4
+				  : RESERVE_DEFAULT_SEGMENTS * log->config.segment_bytes;
+	return bytes != 0 && reserve > bytes ? bytes : reserve;
+}
 
 /* Of a segment that is going to be replaced: who keeps what. */
 struct plan {
@@ -112,7 +124,7 @@ static int add_victim(struct buf *note, const struct worker *worker, const struc
 static enum prune_step make_room(struct plan *plan, uint64_t wall_ns)
 {
 	struct event_log *log = plan->log;
-	uint64_t limit = reserve_limit(&log->config);
+	uint64_t limit = log_reserve_limit(log);
 	enum prune_step step = PRUNE_STEP_PLAIN;
 	for (unsigned int i = 0; i < EVICTIONS_PER_STEP; i++) {
 		const struct worker *victim = reserve_choose_victim(
@@ -148,10 +160,10 @@ enum prune_step log_compact_oldest(struct event_log *log, uint64_t wall_ns)
 	bool is_last = position + 2 >= view->segment_count;
 	struct plan plan = {.log = log, .segment = view->segments[position]};
 	/* There was one, and the configuration says now that there is to be none. */
-	if (reserve_limit(&log->config) < RESERVE_SEGMENT_BYTES && position != 0 &&
+	if (log_reserve_limit(log) < RESERVE_SEGMENT_BYTES && position != 0 &&
 		make_room(&plan, wall_ns) == PRUNE_STEP_DONE)
 		return PRUNE_STEP_DONE;
-	if (reserve_limit(&log->config) < RESERVE_SEGMENT_BYTES ||
+	if (log_reserve_limit(log) < RESERVE_SEGMENT_BYTES ||
 		compacting->failures >= FAILURES_MAX) {
 		compacting->failures = 0;
 		return is_last && position != 0 ? PRUNE_STEP_WAITS : PRUNE_STEP_PLAIN;

@@ -6,17 +6,6 @@
 #include "eventlogd/log/compaction.h"
 #include "eventlogd/log/segment_share.h"
 
-/* A log that is limited by age only has no size to take a quarter of. */
-enum { DEFAULT_SEGMENTS = 4 };
-
-uint64_t reserve_limit(const struct event_log_config *config)
-{
-	uint64_t bytes = config->retention.bytes, reserve = config->retention.keyframe_reserve;
-	if (reserve == UINT64_MAX)
-		return bytes != 0 ? bytes / 4 : DEFAULT_SEGMENTS * config->segment_bytes;
-	return bytes != 0 && reserve > bytes ? bytes : reserve;
-}
-
 uint64_t reserve_kept_from(const struct log_view *view, const struct worker *worker)
 {
 	if (worker->is_released)

@@ -13,7 +13,6 @@
 #include <stdint.h>
 
 #include "eventlogd/log/catalog.h"
-#include "eventlogd/log/event_log.h"
 #include "proto/base/attributes.h"
 
 struct compaction;
@@ -22,9 +21,6 @@ struct compaction;
 #define RESERVE_SEGMENT_BYTES UINT64_C(8192)
 /* So that the directory does not fill with small files; the worker in most of them gives way. */
 #define RESERVE_SEGMENTS_MAX 1024u
-
-/* Bytes that the reserve may take. */
-uint64_t reserve_limit(const struct event_log_config *config);
 
 /* What stays of a worker: its records from this sequence on; 0: nothing. */
 uint64_t reserve_kept_from(const struct log_view *view, const struct worker *worker);

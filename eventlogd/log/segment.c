@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eventlogd/log/event_log.h"
 #include "eventlogd/log/footer.h"
 #include "eventlogd/log/map_guard.h"
 #include "eventlogd/log/scan.h"

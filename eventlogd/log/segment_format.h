@@ -43,6 +43,10 @@
 
 #include "proto/base/attributes.h"
 
+/* Of a whole segment. */
+#define SEGMENT_BYTES_MIN (UINT64_C(64) << 10)
+#define SEGMENT_BYTES_MAX (UINT64_C(1) << 30)
+
 enum {
 	SEGMENT_HEADER_BYTES = 4096,
 	SEGMENT_TRAILER_BYTES = 256,

@@ -11,10 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "eventlogd/log/event_log.h"
+#include "eventlogd/log/finding.h"
+#include "eventlogd/log/log_worker.h"
 #include "proto/base/attributes.h"
 #include "proto/cursor.h"
 
+struct file_ops;
 struct log_view;
 
 /*

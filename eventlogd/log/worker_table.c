@@ -184,10 +184,10 @@ int worker_table_get(struct worker_table *table, const char *id, size_t len, uin
 	struct worker *worker = worker_table_find(table, id, len);
 	if (worker != NULL) {
 		*out = worker;
-		return 0;
+		return WORKER_TABLE_OK;
 	}
 	if (table->count >= table->max && !make_room(table) && !grow_past_max)
-		return EVENT_LOG_QUOTA;
+		return WORKER_TABLE_FULL;
 	worker = calloc(1, sizeof(*worker));
 	if (worker == NULL)
 		return -ENOMEM;
@@ -211,7 +211,7 @@ int worker_table_get(struct worker_table *table, const char *id, size_t len, uin
 	table->sorted_is_stale = true;
 	table->encoded_bytes += worker_row_bytes(worker);
 	*out = worker;
-	return 0;
+	return WORKER_TABLE_OK;
 }
 
 struct producer *worker_find_producer(const struct worker *worker, uint64_t key)

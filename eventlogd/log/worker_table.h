@@ -11,13 +11,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "eventlogd/log/event_log.h"
+#include "eventlogd/log/log_worker.h"
 #include "proto/base/attributes.h"
 #include "proto/base/map.h"
 #include "proto/ids.h"
 #include "proto/record.h"
 
 struct index_list;
+
+#define PRODUCERS_PER_WORKER_MAX 64u
 
 /* A producer's own count for one worker. */
 struct producer {
@@ -74,9 +76,14 @@ void worker_table_free(struct worker_table *table);
 
 struct worker *worker_table_find(const struct worker_table *table, const char *id, size_t len);
 
+enum worker_table_result {
+	WORKER_TABLE_OK = 0,
+	WORKER_TABLE_FULL = 1, /* and every row has retained records */
+};
+
 /*
- * Finds or makes a row. 0, EVENT_LOG_QUOTA (full, and every row has retained records), or
- * -ENOMEM. `grow_past_max`: for recovery, which must not lose what is in the log.
+ * Finds or makes a row. An enum worker_table_result, -EINVAL (not an id) or -ENOMEM.
+ * `grow_past_max`: never full; for recovery, which must not lose what is in the log.
  */
 _must_check_ int worker_table_get(struct worker_table *table, const char *id, size_t len,
 	uint32_t owner_uid, bool grow_past_max, struct worker **out);
