@@ -201,7 +201,7 @@ static enum handling publisher_stage(struct publisher *publisher, struct publish
 		return HANDLED;
 	case EVENT_LOG_QUOTA:
 		publisher_refuse_plainly(
-			publisher, id, "quota_exceeded", "no room for one more worker");
+			publisher, id, "quota_exceeded", "no room for one more worker or producer");
 		return HANDLED;
 	case EVENT_LOG_PRODUCER_GAP:
 		publisher_refuse_plainly(publisher, id, "producer_gap",

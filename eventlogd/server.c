@@ -28,6 +28,8 @@ static void server_on_finding(void *owner, const struct finding *finding)
 	if (finding->file != NULL)
 		snprintf(
 			place, sizeof(place), " in %s at %" PRIu64, finding->file, finding->offset);
+	else if (finding->bytes != 0)
+		snprintf(place, sizeof(place), ": new ones have %" PRIu64 " bytes", finding->bytes);
 	if (finding->last != 0)
 		snprintf(range, sizeof(range), ", sequences %" PRIu64 " to %" PRIu64,
 			finding->first, finding->last);

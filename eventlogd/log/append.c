@@ -13,8 +13,6 @@
 #define STAGED_BYTES_DEFAULT (UINT64_C(64) << 20)
 #define FOOTER_SLACK_MAX (UINT64_C(64) << 10)
 #define INDEX_ENTRY_BYTES 8u
-/* A worker table that outgrows this part of a segment would leave no room for records. */
-#define TABLE_SHARE_OF_SEGMENT 4u
 
 uint64_t log_footer_slack(const struct event_log *log)
 {
@@ -37,6 +35,12 @@ static bool fits_a_segment(const struct event_log *log, uint64_t bytes, uint64_t
 			  (2 * records + 16) * INDEX_ENTRY_BYTES;
 	return SEGMENT_HEADER_BYTES + bytes + footer + log_footer_slack(log) <=
 	       log->config.segment_bytes;
+}
+
+/* Rows that are there may still change, and new producers take the place of older ones. */
+static bool table_is_full(const struct event_log *log)
+{
+	return log->view.table.encoded_bytes > log->config.segment_bytes / TABLE_SHARE_OF_SEGMENT;
 }
 
 /*
@@ -183,7 +187,7 @@ static int make_worker(
 	if (log->config.max_workers_per_uid != 0 && batch->owner_uid != 0 &&
 		worker_table_uid_count(table, batch->owner_uid) >= log->config.max_workers_per_uid)
 		return EVENT_LOG_QUOTA;
-	if (table->encoded_bytes > log->config.segment_bytes / TABLE_SHARE_OF_SEGMENT)
+	if (table_is_full(log))
 		return EVENT_LOG_QUOTA;
 	int r = worker_table_get(
 		table, batch->worker, batch->worker_len, batch->owner_uid, false, out);
@@ -217,11 +221,14 @@ int event_log_stage(struct event_log *log, const struct event_log_batch *batch, 
 
 	struct producer *producer = NULL;
 	uint8_t *place = stage_reserve(&log->stage, staging.bytes);
-	if (place != NULL && batch->has_producer_seq)
-		producer = worker_table_producer(&log->view.table, worker, batch->producer);
-	if (place == NULL || (batch->has_producer_seq && producer == NULL)) {
+	if (place == NULL)
+		r = -ENOMEM;
+	else if (batch->has_producer_seq)
+		r = worker_table_producer(
+			&log->view.table, worker, batch->producer, !table_is_full(log), &producer);
+	if (r != 0) {
 		drop_unused_worker(log, worker);
-		return -ENOMEM;
+		return r;
 	}
 	worker_table_set_owner(&log->view.table, worker, batch->owner_uid);
 	uint64_t first_seq = log->next_seq;

@@ -206,6 +206,23 @@ static void drop_empty_leftovers(struct event_log *log)
 			catalog_remove(view, i);
 }
 
+/*
+ * A log that was written with larger segments may have a worker table that would leave no room for
+ * records in those that are configured now. (It ends at its share while the log runs, give or take
+ * a row, which half as much more allows for.)
+ */
+static void fit_segments_to_table(struct event_log *log)
+{
+	uint64_t table_bytes = log->view.table.encoded_bytes;
+	uint64_t share = log->config.segment_bytes / TABLE_SHARE_OF_SEGMENT;
+	if (table_bytes <= share + share / 2)
+		return;
+	uint64_t wanted = align_up(table_bytes * TABLE_SHARE_OF_SEGMENT, SEGMENT_ALIGNMENT);
+	log->config.segment_bytes = wanted < SEGMENT_BYTES_MAX ? wanted : SEGMENT_BYTES_MAX;
+	struct finding finding = {.kind = FINDING_TABLE_LARGE, .bytes = log->config.segment_bytes};
+	finding_report(&log->config.findings, &finding);
+}
+
 static int start(struct event_log *log, const char *directory, uint64_t wall_ns)
 {
 	int r = open_directory(log, directory);
@@ -218,6 +235,7 @@ static int start(struct event_log *log, const char *directory, uint64_t wall_ns)
 		r = reserve_survey(&log->view);
 	if (r != 0)
 		return r;
+	fit_segments_to_table(log);
 	log->compacting.garbage_positions = catalog_compacted_count(&log->view);
 	log_forget_released(log);
 	struct syncer_config syncer = {

@@ -71,7 +71,7 @@ enum event_log_result {
 	EVENT_LOG_BUSY = 1,            /* as much is staged as may be; try again after a wake */
 	EVENT_LOG_NO_SPACE = 2,        /* disk full or over quota; goes on by itself later */
 	EVENT_LOG_READ_ONLY = 3,       /* poisoned by a failed sync, for good: restart */
-	EVENT_LOG_QUOTA = 4,           /* no room for one more worker */
+	EVENT_LOG_QUOTA = 4,           /* no room for one more worker, or its first producer */
 	EVENT_LOG_PRODUCER_GAP = 5,    /* the first number is above last + 1 */
 	EVENT_LOG_BATCH_TOO_LARGE = 6, /* more than one segment holds */
 };

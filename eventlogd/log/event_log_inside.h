@@ -67,6 +67,9 @@ struct event_log {
 	struct event_log_status counters; /* only those that count something */
 };
 
+/* A worker table that outgrows this part of a segment would leave no room for records. */
+#define TABLE_SHARE_OF_SEGMENT 4u
+
 /* A cautious figure for what the worker table may grow by before the segment is sealed. */
 uint64_t log_footer_slack(const struct event_log *log);
 

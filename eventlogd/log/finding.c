@@ -19,6 +19,7 @@ static const struct {
 	[FINDING_NEWER_FORMAT] = {"segment of a newer format", FINDING_ATTENTION},
 	[FINDING_FOOTER_DAMAGED] = {"footer damaged", FINDING_ATTENTION},
 	[FINDING_TORN_TAIL] = {"torn tail", FINDING_ATTENTION},
+	[FINDING_TABLE_LARGE] = {"worker table too large for segment_bytes", FINDING_ATTENTION},
 	[FINDING_HEADER_DAMAGED] = {"header damaged", FINDING_DAMAGE},
 	[FINDING_DAMAGED] = {"records damaged", FINDING_DAMAGE},
 	[FINDING_LOST] = {"records lost", FINDING_DAMAGE},

@@ -21,6 +21,7 @@ enum finding_kind {
 	FINDING_NEWER_FORMAT,   /* a segment that this version can't read: left alone */
 	FINDING_FOOTER_DAMAGED, /* the segment was scanned instead */
 	FINDING_TORN_TAIL,      /* never durable: cut logically; `count` valid records beyond */
+	FINDING_TABLE_LARGE,    /* for segments as configured: new ones are of `bytes` */
 	/* damage */
 	FINDING_HEADER_DAMAGED, /* the salt was taken from elsewhere in the segment, or it is lost
 				 */

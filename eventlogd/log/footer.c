@@ -370,9 +370,10 @@ static int load_row(struct worker_table *table, const struct footer_row *row)
 	worker->retained_bytes = row->retained_bytes;
 	const uint8_t *p = row->producers;
 	for (uint32_t i = 0; i < row->producer_count; i++, p += WORKER_ROW_PRODUCER_BYTES) {
-		struct producer *producer = worker_table_producer(table, worker, get_le64(p));
-		if (producer == NULL)
-			return -ENOMEM;
+		struct producer *producer;
+		r = worker_table_producer(table, worker, get_le64(p), true, &producer);
+		if (r != 0)
+			return r;
 		producer->stored = producer->staged = get_le64(p + 8);
 		producer->used = get_le64(p + 16);
 	}

@@ -235,31 +235,39 @@ static struct producer *oldest_producer(struct worker *worker)
 	return oldest;
 }
 
-struct producer *worker_table_producer(
-	struct worker_table *table, struct worker *worker, uint64_t key)
+static int add_producer(struct worker_table *table, struct worker *worker, struct producer **out)
+{
+	if (worker->producer_count == worker->producers_allocated) {
+		uint32_t wanted = worker->producers_allocated * 2 + 1;
+		void *grown = realloc(worker->producers, wanted * sizeof(*worker->producers));
+		if (grown == NULL)
+			return -ENOMEM;
+		worker->producers = grown;
+		worker->producers_allocated = wanted;
+	}
+	*out = &worker->producers[worker->producer_count++];
+	table->encoded_bytes += WORKER_ROW_PRODUCER_BYTES;
+	return 0;
+}
+
+int worker_table_producer(struct worker_table *table, struct worker *worker, uint64_t key,
+	bool may_grow, struct producer **out)
 {
 	struct producer *producer = worker_find_producer(worker, key);
-	if (producer != NULL)
-		return producer;
-	if (worker->producer_count >= PRODUCERS_PER_WORKER_MAX) {
-		producer = oldest_producer(worker);
-		if (producer == NULL)
-			return NULL;
-	} else {
-		if (worker->producer_count == worker->producers_allocated) {
-			uint32_t wanted = worker->producers_allocated * 2 + 1;
-			void *grown = realloc(
-				worker->producers, wanted * sizeof(*worker->producers));
-			if (grown == NULL)
-				return NULL;
-			worker->producers = grown;
-			worker->producers_allocated = wanted;
-		}
-		producer = &worker->producers[worker->producer_count++];
-		table->encoded_bytes += WORKER_ROW_PRODUCER_BYTES;
+	if (producer == NULL) {
+		int r = 0;
+		if (may_grow && worker->producer_count < PRODUCERS_PER_WORKER_MAX)
+			r = add_producer(table, worker, &producer);
+		else if (worker->producer_count == 0)
+			r = EVENT_LOG_QUOTA;
+		else if ((producer = oldest_producer(worker)) == NULL)
+			r = EVENT_LOG_BUSY;
+		if (r != 0)
+			return r;
+		*producer = (struct producer){.key = key};
 	}
-	*producer = (struct producer){.key = key};
-	return producer;
+	*out = producer;
+	return 0;
 }
 
 void worker_apply_record(
@@ -281,9 +289,10 @@ int worker_table_apply_producer(
 {
 	if ((record->flags & RECORD_HAS_PRODUCER) == 0)
 		return 0;
-	struct producer *producer = worker_table_producer(table, worker, record->producer);
-	if (producer == NULL)
-		return -ENOMEM;
+	struct producer *producer;
+	int r = worker_table_producer(table, worker, record->producer, true, &producer);
+	if (r != 0)
+		return r;
 	if (record->producer_seq > producer->stored)
 		producer->stored = record->producer_seq;
 	if (producer->staged < producer->stored)

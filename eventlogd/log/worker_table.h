@@ -96,10 +96,13 @@ uint32_t worker_table_uid_count(const struct worker_table *table, uint32_t uid);
 
 struct producer *worker_find_producer(const struct worker *worker, uint64_t key);
 
-/* Finds or makes a producer; the one used longest ago gives way to one too many. NULL: no memory.
+/*
+ * Finds or makes a producer; the one used longest ago gives way to one too many, and to any new one
+ * unless the row may grow. 0; EVENT_LOG_BUSY (all have something staged); EVENT_LOG_QUOTA (it has
+ * none that could give way); or -ENOMEM.
  */
-struct producer *worker_table_producer(
-	struct worker_table *table, struct worker *worker, uint64_t key);
+_must_check_ int worker_table_producer(struct worker_table *table, struct worker *worker,
+	uint64_t key, bool may_grow, struct producer **out);
 
 /* A record of this worker, or a note of its producer's position, is in the log now. */
 void worker_apply_record(

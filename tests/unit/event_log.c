@@ -357,6 +357,60 @@ static void one_worker_too_many_is_refused_while_all_have_records(void **state)
 	assert_int_equal(event_log_workers_of_uid(f->log, 1000), f->config.max_workers);
 }
 
+/* 24 bytes of the worker table each. */
+static void append_for_many_producers(struct log_fixture *f)
+{
+	char id[16];
+	struct event_log_event event = {.payload = (const uint8_t *)"{}", .payload_len = 2};
+	struct event_log_batch batch = {.worker = id,
+		.has_producer_seq = true,
+		.producer_seq = 1,
+		.events = &event,
+		.event_count = 1};
+	for (batch.producer = 1; batch.producer <= PRODUCERS_PER_WORKER_MAX; batch.producer++)
+		for (unsigned int i = 0; i < f->config.max_workers; i++) {
+			batch.worker_len = (size_t)snprintf(id, sizeof(id), "w%u", i);
+			assert_int_equal(log_fixture_append_batch(f, &batch), EVENT_LOG_OK);
+		}
+}
+
+static void expect_room_for_the_largest_event(struct log_fixture *f)
+{
+	enum { EVENT_BYTES = 16 * 1024 };
+	static char payload[EVENT_BYTES + 1];
+	memset(payload, ' ', EVENT_BYTES);
+	payload[0] = '{';
+	payload[EVENT_BYTES - 1] = '}';
+	assert_int_equal(log_fixture_append(f, "w0", payload), EVENT_LOG_OK);
+	assert_int_equal(log_fixture_settle(f), EVENT_LOG_OK);
+}
+
+static void many_producers_leave_records_their_room(void **state)
+{
+	struct log_fixture *f = *state;
+	append_for_many_producers(f);
+	expect_room_for_the_largest_event(f);
+	/* Each has taken the place of an older one since the table had its share. */
+	uint64_t position;
+	assert_false(event_log_producer_seq(f->log, "w0", 2, 1, &position));
+	assert_true(event_log_producer_seq(f->log, "w0", 2, 64, &position));
+}
+
+static void a_table_of_larger_segments_leaves_records_their_room(void **state)
+{
+	struct log_fixture *f = *state;
+	assert_int_equal(log_fixture_close(f), 0);
+	f->config.segment_bytes = 1024 * 1024;
+	log_fixture_open(f);
+	append_for_many_producers(f);
+	assert_int_equal(log_fixture_close(f), 0);
+	assert_int_equal(f->findings[FINDING_TABLE_LARGE], 0);
+	f->config.segment_bytes = SEGMENT_BYTES_MIN;
+	log_fixture_open(f);
+	assert_int_equal(f->findings[FINDING_TABLE_LARGE], 1);
+	expect_room_for_the_largest_event(f);
+}
+
 static void an_idle_log_marks_what_is_durable(void **state)
 {
 	struct log_fixture *f = *state;
@@ -450,6 +504,8 @@ int main(void)
 		LOG_TEST(workers_are_listed_page_by_page),
 		LOG_TEST(new_workers_at_a_roll_leave_the_footer_its_room),
 		LOG_TEST(one_worker_too_many_is_refused_while_all_have_records),
+		LOG_TEST(many_producers_leave_records_their_room),
+		LOG_TEST(a_table_of_larger_segments_leaves_records_their_room),
 		LOG_TEST(an_idle_log_marks_what_is_durable),
 		LOG_TEST(a_directory_can_be_read_beside_the_daemon),
 		cmocka_unit_test(a_directory_without_segments_is_no_log),
