@@ -8,11 +8,16 @@
  *u64, all little-endian
  *
  * Sealed with XChaCha20-Poly1305; the stream (runtime_id, worker_id) is associated data, so a
- * cursor of one stream opens in no other. The nonce is a keyed hash of content and stream: the
- * same event has the same cursor at every relay, and no counter has to be kept. Equal nonces
- * therefore mean equal plaintexts, which is the one case in which repeating a nonce is harmless.
+ * cursor of one stream opens in no other. The nonce of an event's cursor is a keyed hash of content
+ * and stream: the same event has the same cursor at every relay, and no counter has to be kept.
+ * Equal nonces therefore mean equal plaintexts, which is the one case in which repeating a nonce is
+ * harmless.
  *
- * Exactly one spelling opens: the text must be what sealing its content gives.
+ * The nonce of any other place is random. Such a place may move with what other workers of the
+ * runtime publish, hidden ones too; whoever compares two of them shall not learn whether it did.
+ *
+ * A cursor has one spelling: base64 with bits to spare is refused, and every other change is seen
+ * by the seal.
  */
 #pragma once
 
@@ -60,8 +65,16 @@ _must_check_ int client_cursor_add_key(
 /* The digest of a view's revision that goes into cursors. */
 void client_cursor_view_digest(const void *revision, size_t len, uint8_t out[VIEW_DIGEST_BYTES]);
 
-/* Writes CLIENT_CURSOR_TEXT_BYTES characters and a NUL. At least one key has been added. */
+/*
+ * Of an event: always the same text. Writes CLIENT_CURSOR_TEXT_BYTES characters and a NUL. At least
+ * one key has been added.
+ */
 void client_cursor_seal(const struct client_cursor_keys *keys, const char *runtime_id,
+	const char *worker_id, const struct client_position *position,
+	char out[CLIENT_CURSOR_TEXT_BYTES + 1]);
+
+/* Of a place where no event of the stream need be: each time another text. */
+void client_cursor_seal_place(const struct client_cursor_keys *keys, const char *runtime_id,
 	const char *worker_id, const struct client_position *position,
 	char out[CLIENT_CURSOR_TEXT_BYTES + 1]);
 

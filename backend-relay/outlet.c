@@ -27,7 +27,8 @@ static bool send_diagnostic(
 static void seal(const struct outlet *outlet, const struct client_position *position,
 	char out[CLIENT_CURSOR_TEXT_BYTES + 1])
 {
-	client_cursor_seal(outlet->keys, outlet->runtime_id, outlet->worker_id, position, out);
+	client_cursor_seal_place(
+		outlet->keys, outlet->runtime_id, outlet->worker_id, position, out);
 }
 
 bool outlet_send_event(struct outlet *outlet, const struct projected_event *event)

@@ -174,25 +174,51 @@ def test_plain_client_sees_events_and_diagnostics_only(bin_dir):
             assert {frame["kind"] for frame in client.frames} == {"event", "diagnostic"}
 
 
+def bookmark(client):
+    return client.until(lambda f: f["kind"] == "bookmark")[-1]["cursor"]
+
+
+def place_of(stage, cursor):
+    """Where a viewer with this cursor, alone at its stream, goes on at the runtime."""
+    before = len(stage.runtime.upgrades("w"))
+    with stage.relay.observe("w", "viewer", cursor=cursor) as client:
+        client.until_caught_up()
+    asked = [path for path in stage.runtime.upgrades("w")[before:] if "cursor=" in path]
+    return asked[0].split("cursor=")[1].split("&")[0]
+
+
 def test_bookmarks_move_the_cursor_past_denied_events_and_never_past_an_unjudged_one(bin_dir):
     with Stage(bin_dir, {"bookmark_interval": "100ms"}) as stage:
         stage.fill("w", 1)
         with stage.relay.observe("w", "viewer") as viewer:
-            first = viewer.until_caught_up()[-1].cursor
+            viewer.until_caught_up()
             stage.projection.holds.clear()
-            stage.runtime.append("w", event("thinking_delta"))
+            denied = stage.runtime.append("w", event("thinking_delta"))
             stage.runtime.wait_for(lambda r: True)
-            held = [viewer.until(lambda f: f["kind"] == "bookmark")[-1] for _ in range(3)]
-            assert {f["cursor"] for f in held} == {held[0]["cursor"]}
+            held = [bookmark(viewer) for _ in range(3)]
             stage.projection.holds.set()
-            moved = viewer.until(lambda f: f["kind"] == "bookmark"
-                                 and f["cursor"] != held[0]["cursor"])[-1]["cursor"]
-        assert first != moved
+            wait_until(lambda: stage.relay.metric("events_denied_total") == 1, "the verdict")
+            moved = [bookmark(viewer) for _ in range(9)]
+        assert {place_of(stage, cursor) for cursor in held} == {stage.runtime.cursor_at(denied - 1)}
+        assert place_of(stage, moved[-1]) == stage.runtime.cursor_at(denied)
         stage.runtime.append("w", event("text_delta", n=7))
-        with stage.relay.observe("w", "viewer", cursor=held[0]["cursor"]) as viewer:
-            assert [e.payload["data"] for e in viewer.events(1)] == [{"n": 7}]
-        with stage.relay.observe("w", "viewer", cursor=moved) as viewer:
-            assert [e.payload["data"] for e in viewer.events(1)] == [{"n": 7}]
+        for cursor in (held[0], moved[-1]):
+            with stage.relay.observe("w", "viewer", cursor=cursor) as viewer:
+                assert [e.payload["data"] for e in viewer.events(1)] == [{"n": 7}]
+
+
+def test_no_two_cursors_show_whether_other_workers_have_published(bin_dir):
+    """A place of the log moves with all workers of a runtime, also with those that are hidden."""
+    with Stage(bin_dir, {"bookmark_interval": "100ms"}) as stage:
+        stage.fill("w", 3)
+        places, events = [], []
+        for _ in range(2):
+            with stage.relay.observe("w", "viewer") as viewer:
+                events.append([e.cursor for e in viewer.until_caught_up()])
+                places += [f["cursor"] for f in viewer.frames if f["kind"] == "caught_up"]
+                places += [bookmark(viewer) for _ in range(3)]
+        assert events[0] == events[1]
+        assert len(places) == len(set(places)) == 8
 
 
 def test_many_and_large_events_arrive_unchanged(stage):

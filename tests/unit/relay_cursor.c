@@ -68,6 +68,28 @@ static void same_event_has_the_same_cursor_at_every_relay(void **state)
 	assert_true(equal < 20);
 }
 
+/* Nobody can tell two cursors of one place from cursors of two. */
+static void place_has_another_cursor_each_time(void **state)
+{
+	(void)state;
+	struct client_cursor_keys keys = keys_of(secret_a, NULL);
+	char one[CLIENT_CURSOR_TEXT_BYTES + 1], two[CLIENT_CURSOR_TEXT_BYTES + 1];
+	client_cursor_seal_place(&keys, "run", "w", &position, one);
+	client_cursor_seal_place(&keys, "run", "w", &position, two);
+	unsigned int equal = 0;
+	for (size_t i = 9; i < CLIENT_CURSOR_TEXT_BYTES; i++)
+		equal += one[i] == two[i];
+	assert_true(equal < 20);
+	struct client_position opened;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(client_cursor_open(&keys, "run", "w", i == 0 ? one : two,
+					 CLIENT_CURSOR_TEXT_BYTES, &opened),
+			CLIENT_CURSOR_OK);
+		assert_true(opened.at.sequence == position.at.sequence);
+		assert_true(opened.warm_from.sequence == position.warm_from.sequence);
+	}
+}
+
 static void cursor_of_another_stream_is_unknown(void **state)
 {
 	(void)state;
@@ -189,6 +211,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sealed_position_opens_as_it_was),
 		cmocka_unit_test(same_event_has_the_same_cursor_at_every_relay),
+		cmocka_unit_test(place_has_another_cursor_each_time),
 		cmocka_unit_test(cursor_of_another_stream_is_unknown),
 		cmocka_unit_test(every_changed_character_is_noticed),
 		cmocka_unit_test(malformed_and_unknown_are_told_apart),
