@@ -28,8 +28,8 @@ struct api_request {
 	enum api_route route;
 	struct id worker_id;
 	struct identity identity;
-	uint64_t not_found_ns; /* monotonic; not before that it hears of nothing there */
-	struct deferral refusal;
+	uint64_t not_found_ns; /* monotonic; not before that it hears what is there or not */
+	struct deferral deferral;
 	const struct runtime *runtime;
 	struct authorization *authorization;
 	struct ws_get *get;
@@ -50,7 +50,7 @@ struct api_request {
 static void api_free(struct api_request *request)
 {
 	authorization_cancel(request->authorization);
-	deferral_cancel(&request->relay->deferrals, &request->refusal);
+	deferral_cancel(&request->relay->deferrals, &request->deferral);
 	if (request->get != NULL) {
 		ws_get_cancel(request->get); /* the struct waits for its on_done */
 		request->waiting.exchange = NULL;
@@ -79,7 +79,7 @@ static void api_refuse(struct api_request *request, enum diagnostic diagnostic);
 
 static void api_on_refusal_due(struct deferral *refusal)
 {
-	api_refuse((struct api_request *)((char *)refusal - offsetof(struct api_request, refusal)),
+	api_refuse((struct api_request *)((char *)refusal - offsetof(struct api_request, deferral)),
 		DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND);
 }
 
@@ -89,8 +89,8 @@ static void api_refuse(struct api_request *request, enum diagnostic diagnostic)
 	struct ws_exchange *exchange = request->waiting.exchange;
 	if (diagnostic == DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND &&
 		request->not_found_ns > clock_monotonic_ns()) {
-		deferral_start(&request->relay->deferrals, &request->refusal, request->not_found_ns,
-			api_on_refusal_due);
+		deferral_start(&request->relay->deferrals, &request->deferral,
+			request->not_found_ns, api_on_refusal_due);
 		return;
 	}
 	note_refusal(request, diagnostic);
@@ -99,9 +99,22 @@ static void api_refuse(struct api_request *request, enum diagnostic diagnostic)
 	refusal_answer(exchange, diagnostic);
 }
 
+static void api_answer(struct api_request *request);
+
+static void api_on_answer_due(struct deferral *answer)
+{
+	api_answer((struct api_request *)((char *)answer - offsetof(struct api_request, deferral)));
+}
+
+/* A list takes time for each name that is left out of it: it is no sooner there than any other. */
 static void api_answer(struct api_request *request)
 {
 	struct ws_exchange *exchange = request->waiting.exchange;
+	if (request->route != API_WORKER && request->not_found_ns > clock_monotonic_ns()) {
+		deferral_start(&request->relay->deferrals, &request->deferral,
+			request->not_found_ns, api_on_answer_due);
+		return;
+	}
 	ws_exchange_set_owner(exchange, NULL);
 	ws_exchange_respond(
 		exchange, 200, NULL, "application/json", request->body.data, request->body.len);
@@ -167,7 +180,13 @@ static void api_on_verdict(void *owner, enum authorization_verdict verdict)
 		api_refuse(request, DIAGNOSTIC_BACKEND_PROJECTION_UNAVAILABLE);
 		return;
 	}
-	int r = verdict == AUTHORIZATION_ALLOW ? tell(request) : 0;
+	bool is_told = verdict == AUTHORIZATION_ALLOW;
+	/* Only one that the role may observe makes a further page: the hidden ones would show. */
+	if (is_told && request->route == API_WORKERS && request->told == request->limit) {
+		finish_list(request, true);
+		return;
+	}
+	int r = is_told ? tell(request) : 0;
 	request->next++;
 	if (r < 0)
 		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
@@ -183,10 +202,6 @@ static void ask_next(struct api_request *request)
 	bool is_runtimes = request->route == API_RUNTIMES;
 	size_t count = is_runtimes ? relay->registry.count : request->worker_count;
 	bool at_end = request->next == count, goes_on = request->following.text[0] != '\0';
-	if (!is_runtimes && request->told == request->limit) {
-		finish_list(request, !at_end || goes_on);
-		return;
-	}
 	if (at_end && goes_on) {
 		request->after = request->following;
 		ask_runtime(request);

@@ -7,6 +7,7 @@ import pathlib
 import re
 import socket
 import subprocess
+import time
 import urllib.request
 
 import pytest
@@ -267,6 +268,29 @@ def test_pages_name_nobody_that_is_hidden(stage):
             assert body["next_after"] == seen[-1]
             after = "&after=" + seen[-1]
         assert seen == ["q-0", "q-1", "q-2", "q-3", "q-4", "w"]
+
+
+@pytest.mark.parametrize("hidden", [(), ("a-private",), ("n-private",), ("z-private",)])
+def test_nobody_hidden_makes_another_page(stage, hidden):
+    """`m` and `w` are all that there is for this role, whoever comes before or after them."""
+    for worker in ("m", *hidden):
+        stage.fill(worker, 1)
+    stage.runtime.page = 1
+    pages = [json.loads(stage.relay.get(f"/api/runtimes/r0/workers?{query}", "viewer")[2])
+             for query in ("limit=1", "limit=2", "limit=1&after=m", "limit=1&after=w")]
+    assert [[w["worker_id"] for w in page["workers"]] for page in pages] == \
+        [["m"], ["m", "w"], ["w"], []]
+    assert ["next_after" in page for page in pages] == [True, False, False, False]
+
+
+def test_lists_take_as_long_as_what_is_not_there(bin_dir):
+    """Else the time would tell how many names were left out."""
+    with Stage(bin_dir, {"not_found_time": "700ms"}) as stage:
+        stage.fill("w", 1)
+        for path in ("/api/runtimes", "/api/runtimes/r0/workers"):
+            begin = time.monotonic()
+            assert stage.relay.get(path, "viewer")[0] == 200
+            assert time.monotonic() - begin >= 0.7
 
 
 def test_lists_of_a_runtime_that_fails(stage):
