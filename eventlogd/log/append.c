@@ -228,7 +228,9 @@ int event_log_stage(struct event_log *log, const struct event_log_batch *batch, 
 			&log->view.table, worker, batch->producer, !table_is_full(log), &producer);
 	if (r != 0) {
 		drop_unused_worker(log, worker);
-		return r;
+		return r == WORKER_TABLE_FULL   ? EVENT_LOG_QUOTA
+		       : r == WORKER_TABLE_BUSY ? EVENT_LOG_BUSY
+						: r;
 	}
 	worker_table_set_owner(&log->view.table, worker, batch->owner_uid);
 	uint64_t first_seq = log->next_seq;

@@ -259,9 +259,9 @@ int worker_table_producer(struct worker_table *table, struct worker *worker, uin
 		if (may_grow && worker->producer_count < PRODUCERS_PER_WORKER_MAX)
 			r = add_producer(table, worker, &producer);
 		else if (worker->producer_count == 0)
-			r = EVENT_LOG_QUOTA;
+			r = WORKER_TABLE_FULL;
 		else if ((producer = oldest_producer(worker)) == NULL)
-			r = EVENT_LOG_BUSY;
+			r = WORKER_TABLE_BUSY;
 		if (r != 0)
 			return r;
 		*producer = (struct producer){.key = key};

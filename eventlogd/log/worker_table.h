@@ -78,7 +78,8 @@ struct worker *worker_table_find(const struct worker_table *table, const char *i
 
 enum worker_table_result {
 	WORKER_TABLE_OK = 0,
-	WORKER_TABLE_FULL = 1, /* and every row has retained records */
+	WORKER_TABLE_FULL = 1, /* and nothing in it may give way */
+	WORKER_TABLE_BUSY = 2, /* what would give way has something staged */
 };
 
 /*
@@ -98,8 +99,7 @@ struct producer *worker_find_producer(const struct worker *worker, uint64_t key)
 
 /*
  * Finds or makes a producer; the one used longest ago gives way to one too many, and to any new one
- * unless the row may grow. 0; EVENT_LOG_BUSY (all have something staged); EVENT_LOG_QUOTA (it has
- * none that could give way); or -ENOMEM.
+ * unless the row may grow. An enum worker_table_result or -ENOMEM.
  */
 _must_check_ int worker_table_producer(struct worker_table *table, struct worker *worker,
 	uint64_t key, bool may_grow, struct producer **out);
