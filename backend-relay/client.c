@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend-relay/catch_up.h"
+#include "backend-relay/course.h"
 #include "backend-relay/outage.h"
 #include "backend-relay/outlet.h"
 #include "backend-relay/refusal.h"
@@ -33,17 +33,7 @@ struct client {
 	struct outlet outlet;      /* its peer is there after that */
 	enum diagnostic last_word; /* to be said after the upgrade; DIAGNOSTIC_COUNT: none */
 
-	struct view *view;
-	struct catch_up *catch_up; /* NULL when live */
-	struct feed_reader reader;
-
-	bool has_position;
-	struct client_position position; /* what the client has */
-	struct cursor has_joined_with;   /* older deliveries of the live ring are skipped */
-	uint64_t events_before;          /* of its feed, before what it reads next */
-	bool has_seam, told_caught_up;
-	uint64_t seam; /* index in the live ring at which it has caught up */
-
+	struct course course;
 	struct outage upstream, projection;
 	enum diagnostic upstream_trouble; /* of the outage; DIAGNOSTIC_COUNT: not at the moment */
 	uint64_t lifetime_end_ns;         /* 0: no limit */
@@ -53,15 +43,6 @@ struct client {
 struct client *client_next(struct client *client)
 {
 	return TAILQ_NEXT(client, link);
-}
-
-static void tell_caught_up(struct client *client)
-{
-	if (client->told_caught_up || !client->has_position)
-		return;
-	client->told_caught_up = true;
-	client->has_seam = false;
-	outlet_send_caught_up(&client->outlet, &client->position);
 }
 
 /* ---- the end ---- */
@@ -89,20 +70,11 @@ static void note_end(const struct client *client, enum diagnostic diagnostic)
 			clock_monotonic_ns());
 }
 
-static void leave_feeds(struct client *client)
-{
-	feed_detach(&client->reader);
-	catch_up_close(client->catch_up);
-	client->catch_up = NULL;
-	view_leave(client->view);
-	client->view = NULL;
-}
-
 static void client_free(struct client *client)
 {
 	struct relay *relay = client->relay;
 	note_end(client, DIAGNOSTIC_COUNT);
-	leave_feeds(client);
+	course_leave(&client->course);
 	deferral_cancel(&client->relay->deferrals, &client->refusal);
 	TAILQ_REMOVE(&relay->clients, client, link);
 	free(client);
@@ -137,7 +109,7 @@ static void client_end(struct client *client, enum diagnostic diagnostic, int64_
 		return;
 	if (must_wait(client, diagnostic)) {
 		client->state = CLIENT_REFUSED;
-		leave_feeds(client);
+		course_leave(&client->course);
 		deferral_start(&client->relay->deferrals, &client->refusal, client->not_found_ns,
 			client_on_refusal_due);
 		return;
@@ -147,7 +119,7 @@ static void client_end(struct client *client, enum diagnostic diagnostic, int64_
 		client->relay->counters.sessions_refused++;
 	client->state = CLIENT_ENDED;
 	deferral_cancel(&client->relay->deferrals, &client->refusal);
-	leave_feeds(client);
+	course_leave(&client->course);
 	if (client->outlet.peer != NULL) {
 		outlet_end(&client->outlet, diagnostic, retry_after_ms);
 		return;
@@ -173,7 +145,7 @@ void client_abandon(struct client *client)
 	note_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY);
 	client->state = CLIENT_ENDED;
 	deferral_cancel(&client->relay->deferrals, &client->refusal);
-	leave_feeds(client);
+	course_leave(&client->course);
 }
 
 void client_check_identity(struct client *client)
@@ -239,8 +211,8 @@ static void client_upgrade(struct client *client)
 		outlet_end(outlet, client->last_word, -1);
 	else if (client->state == CLIENT_OPEN)
 		say_hello(client);
-	if (client->reader.feed != NULL)
-		feed_wake(client->reader.feed);
+	if (client->course.reader.feed != NULL)
+		feed_wake(client->course.reader.feed);
 }
 
 static void client_on_exchange_gone(struct waiting_exchange *waiting)
@@ -286,91 +258,24 @@ static bool note_upstream(struct client *client, enum diagnostic trouble, enum d
 static bool note_projection(struct client *client)
 {
 	return note_trouble(client, &client->projection,
-		client->reader.feed->is_troubled ? DIAGNOSTIC_BACKEND_PROJECTION_UNAVAILABLE
-						 : DIAGNOSTIC_COUNT);
+		client->course.reader.feed->is_troubled ? DIAGNOSTIC_BACKEND_PROJECTION_UNAVAILABLE
+							: DIAGNOSTIC_COUNT);
 }
 
 /* ---- where it reads ---- */
 
 static void client_on_feed_ready(struct feed_reader *reader)
 {
-	client_run((struct client *)((char *)reader - offsetof(struct client, reader)));
+	client_run((struct client *)((char *)reader - offsetof(struct client, course.reader)));
 }
 
 /* Goes back to the log from what it has. False when the session has ended over it. */
 static bool client_catch_up(struct client *client)
 {
-	struct relay *relay = client->relay;
-	feed_detach(&client->reader);
-	catch_up_close(client->catch_up);
-	client->catch_up = NULL;
-	int r = catch_up_open(&client->catch_up, relay->projector, &relay->streams, client->runtime,
-		client->worker_id.text, client->identity.role.text,
-		client->has_position ? &client->position : NULL, relay->config.client_queue_bytes);
-	if (r < 0) {
-		client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, -1);
-		return false;
-	}
-	client->events_before = 0;
-	feed_attach(client->catch_up->feed, &client->reader, 0);
-	return true;
-}
-
-static void client_join(struct client *client, struct feed *feed, uint64_t index)
-{
-	feed_detach(&client->reader);
-	catch_up_close(client->catch_up);
-	client->catch_up = NULL;
-	client->has_joined_with = client->position.at;
-	const struct ring *ring = &feed->deliveries;
-	const struct delivery *next = index < ring->end ? ring_at(ring, index) : NULL;
-	client->events_before = next != NULL ? next->events_before : feed->events;
-	client->relay->counters.joins++;
-	feed_attach(feed, &client->reader, index);
-}
-
-static struct feed *joinable_feed(const struct client *client)
-{
-	struct feed *feed = view_live_feed(client->view);
-	return feed != NULL && client->has_position &&
-			       memcmp(pass_view(feed->pass), client->position.view,
-				       VIEW_DIGEST_BYTES) == 0
-		       ? feed
-		       : NULL;
-}
-
-/* A catch-up that has met the live ring ends there. */
-static void client_try_to_go_live(struct client *client)
-{
-	if (client->catch_up == NULL || client->view == NULL ||
-		client->reader.feed->state != FEED_OPEN)
-		return;
-	if (catch_up_hand_over(client->catch_up, client->view)) {
-		catch_up_close(client->catch_up);
-		client->catch_up = NULL;
-		return;
-	}
-	struct feed *feed = client->told_caught_up ? joinable_feed(client) : NULL;
-	uint64_t index;
-	if (feed != NULL &&
-		ring_find_after(&feed->deliveries, &client->position.at, &index) == RING_FOUND)
-		client_join(client, feed, index);
-}
-
-/*
- * A client whose cursor is exactly a position of the live ring needs no upstream of its own: the
- * cursor is ours and the place is there.
- */
-static bool client_try_to_begin_live(struct client *client)
-{
-	struct feed *feed = joinable_feed(client);
-	uint64_t index;
-	if (feed == NULL || !ring_find_exactly(&feed->deliveries, &client->position.at, &index))
-		return false;
-	client->has_seam = !client->told_caught_up;
-	client->seam = feed->deliveries.end;
-	client_join(client, feed, index);
-	return true;
+	if (course_catch_up(&client->course) == 0)
+		return true;
+	client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, -1);
+	return false;
 }
 
 /* The client may be gone when this returns. */
@@ -385,38 +290,27 @@ static void client_admit(struct client *client)
 		return;
 	}
 	say_hello(client);
-	feed_wake(client->reader.feed);
+	feed_wake(client->course.reader.feed);
 }
 
 /* The role may observe this stream. Is the cursor good for it? False when the session has ended. */
 static bool client_begin(struct client *client)
 {
-	if (client->has_position && memcmp(pass_view(client->reader.feed->pass),
-					    client->position.view, VIEW_DIGEST_BYTES) != 0) {
-		client_end(client, DIAGNOSTIC_BACKEND_POLICY_CHANGED, -1);
+	int r = course_begin(&client->course);
+	if (r < 0 || r == COURSE_POLICY_CHANGED) {
+		client_end(client,
+			r < 0 ? DIAGNOSTIC_BACKEND_GOING_AWAY : DIAGNOSTIC_BACKEND_POLICY_CHANGED,
+			-1);
 		return false;
 	}
-	if (client->view == NULL)
-		client->view = view_join(&client->relay->streams, client->runtime,
-			client->worker_id.text, client->identity.role.text);
-	if (client->view == NULL) {
-		client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, -1);
-		return false;
-	}
-	if (client_try_to_begin_live(client))
-		return true;
-	if (catch_up_begin(client->catch_up) < 0) {
-		client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, -1);
-		return false;
-	}
+	client->relay->counters.joins += r == COURSE_JOINED;
 	return true;
 }
 
 /* What the feed's own state asks for. False when there is nothing to read (yet). */
 static bool client_heed_feed(struct client *client)
 {
-	struct feed *feed = client->reader.feed;
-	switch (feed->state) {
+	switch (client->course.reader.feed->state) {
 	case FEED_OPENING:
 		note_projection(client);
 		return false;
@@ -434,70 +328,80 @@ static bool client_heed_feed(struct client *client)
 	}
 	if (!note_projection(client))
 		return false;
-	if (client->catch_up != NULL && !catch_up_has_begun(client->catch_up) &&
-		!client_begin(client))
+	if (course_is_to_begin(&client->course) && !client_begin(client))
 		return false;
-	return client->catch_up != NULL
-		       ? note_upstream(client, client->catch_up->trouble, client->catch_up->refusal)
-		       : note_upstream(
-				 client, view_trouble(client->view), view_refusal(client->view));
+	return note_upstream(
+		client, course_trouble(&client->course), course_refusal(&client->course));
 }
 
 /* Left the live ring: goes on from the log, and is told. */
 static void client_lag(struct client *client)
 {
 	struct diagnostic_details details = DIAGNOSTIC_NO_DETAILS;
-	details.behind = (int64_t)(client->reader.feed->events - client->events_before);
+	details.behind = (int64_t)course_events_behind(&client->course);
 	client->relay->counters.lagging++;
-	client->has_seam = false;
 	outlet_send_diagnostic(&client->outlet, DIAGNOSTIC_BACKEND_LAGGING, &details);
 	client_catch_up(client);
 }
 
-/* False when the peer takes no more. */
-static bool client_take(struct client *client, const struct delivery *delivery)
+static void tell_caught_up(struct client *client)
 {
-	const struct pass_output *output = &delivery->output;
-	bool is_known = client->catch_up == NULL &&
-			output->position.at.sequence <= client->has_joined_with.sequence;
-	if (!is_known && output->kind == PASS_NOTICE &&
-		!outlet_send_notice(&client->outlet, output))
-		return false;
-	if (!is_known && output->kind == PASS_EVENT) {
+	if (course_note_caught_up(&client->course))
+		outlet_send_caught_up(&client->outlet, &client->course.position);
+}
+
+/* False when the peer takes no more. */
+static bool client_send(struct client *client, const struct pass_output *output)
+{
+	struct relay_counters *counters = &client->relay->counters;
+	struct audit_counts *counts = &client->session.counts;
+	switch (output->kind) {
+	case PASS_NOTICE:
+		if (!outlet_send_notice(&client->outlet, output))
+			return false;
+		counts->withheld += output->notice == DIAGNOSTIC_BACKEND_EVENT_WITHHELD;
+		break;
+	case PASS_EVENT:
 		if (!outlet_send_event(&client->outlet, output->event))
 			return false;
-		client->session.counts.delivered++;
-		client->session.counts.redacted += projected_event_is_redacted(output->event);
-		client->relay->counters.events_delivered++;
-		client->relay->counters.bytes_delivered += projected_event_bytes(output->event);
+		counts->delivered++;
+		counts->redacted += projected_event_is_redacted(output->event);
+		counters->events_delivered++;
+		counters->bytes_delivered += projected_event_bytes(output->event);
+		break;
+	case PASS_DENIED:
+		counts->denied++;
+		break;
+	case PASS_SILENT:
+	case PASS_CAUGHT_UP:
+		return true;
 	}
-	client->events_before = delivery->events_before + (output->kind == PASS_EVENT);
-	if (!is_known) {
-		client->position = output->position;
-		client->has_position = true;
-		client->session.counts.denied += output->kind == PASS_DENIED;
-		client->session.counts.withheld += output->kind == PASS_NOTICE &&
-						   output->notice ==
-							   DIAGNOSTIC_BACKEND_EVENT_WITHHELD;
-		if (output->kind != PASS_SILENT && output->kind != PASS_CAUGHT_UP)
-			note_progress(client);
-	}
-	if (output->kind == PASS_CAUGHT_UP)
+	note_progress(client);
+	return true;
+}
+
+/* The same; then it is still to be read. */
+static bool client_take(struct client *client, const struct delivery *delivery)
+{
+	bool has_caught_up = delivery->output.kind == PASS_CAUGHT_UP;
+	if (!course_knows(&client->course, delivery) && !client_send(client, &delivery->output))
+		return false;
+	course_take(&client->course, delivery);
+	if (has_caught_up)
 		tell_caught_up(client);
-	feed_reader_take(&client->reader);
 	return true;
 }
 
 static void client_deliver(struct client *client)
 {
 	while (!ws_peer_is_congested(client->outlet.peer)) {
-		if (client->has_seam && client->reader.next >= client->seam)
+		if (course_is_at_seam(&client->course))
 			tell_caught_up(client);
-		if (feed_reader_is_lapped(&client->reader)) {
+		if (feed_reader_is_lapped(&client->course.reader)) {
 			client_lag(client);
 			return;
 		}
-		const struct delivery *delivery = feed_reader_peek(&client->reader);
+		const struct delivery *delivery = feed_reader_peek(&client->course.reader);
 		if (delivery == NULL || !client_take(client, delivery))
 			break;
 	}
@@ -507,10 +411,9 @@ static void client_deliver(struct client *client)
 static void client_run(struct client *client)
 {
 	if (client->state == CLIENT_ENDED || client->state == CLIENT_REFUSED ||
-		client->reader.feed == NULL || !client_heed_feed(client))
+		client->course.reader.feed == NULL || !client_heed_feed(client))
 		return;
-	if (client->state == CLIENT_OPENING &&
-		(client->catch_up == NULL || client->catch_up->is_connected)) {
+	if (client->state == CLIENT_OPENING && course_is_connected(&client->course)) {
 		client_admit(client);
 		return; /* woken again, or gone */
 	}
@@ -518,7 +421,8 @@ static void client_run(struct client *client)
 		return;
 	client_deliver(client);
 	if (client->state == CLIENT_OPEN)
-		client_try_to_go_live(client);
+		client->relay->counters.joins += course_try_to_go_live(&client->course) ==
+						 COURSE_JOINED;
 }
 
 /* ---- time ---- */
@@ -538,9 +442,7 @@ static bool peer_is_stalled(const struct client *client, uint64_t now_ns)
 void client_tick(struct client *client, uint64_t now_ns)
 {
 	const struct config *config = &client->relay->config;
-	/* The live upstream may have come since: nothing in a quiet stream would say so. */
-	if (client->catch_up != NULL)
-		feed_wake(client->catch_up->feed);
+	course_look_again(&client->course);
 	if (client->state != CLIENT_ENDED && identity_is_over(client)) {
 		client_end(client, DIAGNOSTIC_BACKEND_SESSION_EXPIRED, -1);
 		return;
@@ -558,10 +460,10 @@ void client_tick(struct client *client, uint64_t now_ns)
 		client_end(client, DIAGNOSTIC_BACKEND_PROJECTION_UNAVAILABLE, -1);
 	} else if (client->lifetime_end_ns != 0 && now_ns >= client->lifetime_end_ns) {
 		client_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY, 0);
-	} else if (client->has_position &&
+	} else if (client->course.has_position &&
 		   is_over(client->outlet.last_sent_ns, now_ns, config->bookmark_ms) &&
 		   !ws_peer_is_congested(client->outlet.peer)) {
-		outlet_send_bookmark(&client->outlet, &client->position);
+		outlet_send_bookmark(&client->outlet, &client->course.position);
 		client->outlet.last_sent_ns = now_ns;
 	}
 }
@@ -588,11 +490,11 @@ static enum diagnostic read_cursor(
 		result = client_cursor_open(&client->relay->cursor_keys,
 			request->runtime_id != NULL ? request->runtime_id : "",
 			request->worker_id != NULL ? request->worker_id : "", text, len,
-			&client->position);
+			&client->course.position);
 		break;
 	}
-	client->has_position = result == CLIENT_CURSOR_OK;
-	if (client->has_position)
+	client->course.has_position = result == CLIENT_CURSOR_OK;
+	if (client->course.has_position)
 		return DIAGNOSTIC_COUNT;
 	return result == CLIENT_CURSOR_MALFORMED ? DIAGNOSTIC_BACKEND_CURSOR_MALFORMED
 						 : DIAGNOSTIC_BACKEND_CURSOR_UNKNOWN;
@@ -617,11 +519,19 @@ static struct client *client_new(struct relay *relay, const struct client_reques
 	client->not_found_ns = relay_not_found_ns(relay);
 	client->last_word = client->upstream_trouble = DIAGNOSTIC_COUNT;
 	client->runtime = request->runtime;
-	client->reader.on_ready = client_on_feed_ready;
 	client->lifetime_end_ns = lifetime_end(relay, clock_monotonic_ns());
 	client->identity = *request->identity;
 	if (request->worker_id != NULL)
 		id_set(&client->worker_id, request->worker_id, strlen(request->worker_id));
+	client->course = (struct course){
+		.config = {.projector = relay->projector,
+			.streams = &relay->streams,
+			.runtime = client->runtime,
+			.worker_id = client->worker_id.text,
+			.role = client->identity.role.text,
+			.catch_up_bytes = relay->config.client_queue_bytes},
+		.reader.on_ready = client_on_feed_ready,
+	};
 	client->outlet = (struct outlet){
 		.keys = &relay->cursor_keys,
 		.runtime_id = client->runtime != NULL ? client->runtime->id.text : "",

@@ -8,8 +8,8 @@
  * stream, the runtime whether the worker is there. With the subprotocol sightline.v1 the client is
  * a WebSocket already and hears of a refusal there; without, its request still waits and is refused
  * with an HTTP status.
- * catching up: reads a catch-up of its own. live: reads its view's ring. Between the two it never
- * sees a gap or an event twice, and is told `caught_up` once.
+ * catching up, live: the two ways in which it reads (course.h). Between them it sees neither a gap
+ * nor an event twice, and is told `caught_up` once.
  *
  * The only payload that goes to a client is a struct projected_event. The socket takes at most
  * client_queue_bytes; the rest stays in the feed, and behind that in the runtime's log.
