@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend-relay/projector/link.h"
 #include "backend-relay/projector/projector_private.h"
 #include "proto/base/clock.h"
 #include "proto/base/journal.h"
-#include "proto/base/unix_socket.h"
 #include "proto/limits.h"
 
 enum {
@@ -19,12 +19,6 @@ enum {
 	TICK_MS = 50,
 	KEEP_BUFFER_BYTES = 512 * 1024,
 	TICKET_SERIES_SHIFT = 32,
-};
-
-/* One connection. It lives until its channel has closed; the projector goes on with another. */
-struct link {
-	struct channel channel;
-	struct projector *projector; /* NULL once the projector has dropped it */
 };
 
 enum projector_state {
@@ -38,7 +32,6 @@ struct projector {
 	struct projector_config config;
 	enum projector_state state;
 	struct link *link;
-	struct message_decoder decoder;
 	struct buf out;
 	struct backoff backoff;
 	uv_timer_t timer;
@@ -53,21 +46,7 @@ struct projector {
 	struct journal_limit log_limit;
 };
 
-/* ---- the connection ---- */
-
-static void link_on_closed(struct channel *channel)
-{
-	free(channel->owner);
-}
-
-static void drop_link(struct projector *projector)
-{
-	if (projector->link == NULL)
-		return;
-	projector->link->projector = NULL;
-	channel_close(&projector->link->channel, link_on_closed);
-	projector->link = NULL;
-}
+/* ---- losing projection ---- */
 
 static void log_down(struct projector *projector, const char *why)
 {
@@ -134,71 +113,15 @@ static void projector_fail(struct projector *projector, const char *why)
 	projector->has_failed = true;
 	projector->next_attempt_ns = now_ns + NS_PER_MS * backoff_next_ms(&projector->backoff,
 								  randombytes_random());
-	drop_link(projector);
+	link_close(projector->link);
+	projector->link = NULL;
 	TAILQ_FOREACH(pass, &projector->passes, link)
 	pass_on_projection_gone(pass, now_ns);
 	start_tick(projector);
 	forget_requests(projector);
 }
 
-static void link_on_end(struct channel *channel, enum channel_end end)
-{
-	struct link *link = channel->owner;
-	if (link->projector != NULL)
-		projector_fail(link->projector, channel_end_name(end));
-}
-
-static void link_on_drained(struct channel *channel)
-{
-	struct link *link = channel->owner;
-	if (link->projector != NULL)
-		projector_pump_soon(link->projector);
-}
-
-static void link_on_frame(struct channel *channel, const uint8_t *body, size_t len);
-
-static const struct channel_handler link_handler = {link_on_frame, link_on_drained, link_on_end};
-
-static int send_hello(struct projector *projector)
-{
-	struct message_writer writer;
-	buf_reset(&projector->out, KEEP_BUFFER_BYTES);
-	message_begin(&writer, &projector->out, MESSAGE_HELLO);
-	write_u64(&writer, PROTOCOL_VERSION);
-	write_text(&writer, "backend-relay");
-	int r = message_end(&writer);
-	return r < 0 ? r
-		     : channel_send(
-			       &projector->link->channel, projector->out.data, projector->out.len);
-}
-
-static void projector_connect(struct projector *projector)
-{
-	const struct channel_limits limits = {
-		.max_frame_bytes = FRAME_BYTES_MAX,
-		.max_queued_bytes = FRAME_BYTES_MAX + QUEUED_BYTES_MAX,
-	};
-	struct link *link = calloc(1, sizeof(*link));
-	if (link == NULL) {
-		projector_fail(projector, "out of memory");
-		return;
-	}
-	int fd = unix_socket_connect(projector->config.socket_path);
-	int r = fd < 0 ? fd
-		       : channel_open(&link->channel, projector->config.loop, fd, &limits,
-				 &link_handler, link);
-	if (r < 0) {
-		free(link);
-		projector_fail(projector, strerror(-r));
-		return;
-	}
-	link->projector = projector;
-	projector->link = link;
-	projector->state = PROJECTOR_GREETING;
-	projector->last_answer_ns = clock_monotonic_ns();
-	if (send_hello(projector) != CHANNEL_OK)
-		projector_fail(projector, "out of memory");
-}
+/* ---- answers ---- */
 
 static void send_close_pass(struct projector *projector, uint64_t pass_id)
 {
@@ -206,26 +129,8 @@ static void send_close_pass(struct projector *projector, uint64_t pass_id)
 	buf_reset(&projector->out, KEEP_BUFFER_BYTES);
 	message_begin(&writer, &projector->out, MESSAGE_CLOSE_PASS);
 	write_u64(&writer, pass_id);
-	if (message_end(&writer) < 0 || channel_send(&projector->link->channel, projector->out.data,
-						projector->out.len) != CHANNEL_OK)
+	if (message_end(&writer) < 0 || !link_send(projector->link, &projector->out))
 		journal(LOG_WARNING, "projection keeps a pass that is closed: out of memory");
-}
-
-/* ---- answers ---- */
-
-static const char *projector_on_welcome(struct projector *projector, const struct message *message)
-{
-	uint64_t version;
-	if (projector->state != PROJECTOR_GREETING)
-		return "a second WELCOME";
-	if (!field_u64(&message->field[0], &version) || version != PROTOCOL_VERSION)
-		return "another protocol version";
-	projector->state = PROJECTOR_UP;
-	projector->up_ns = clock_monotonic_ns();
-	projector->has_failed = false;
-	projector->counters.connects++;
-	projector_pump_soon(projector);
-	return NULL;
 }
 
 bool projector_read_verdict(const msgpack_object *field, bool *allow)
@@ -282,8 +187,9 @@ static const char *on_answer(
 }
 
 /* Answers come in the order of the requests: it must be for the oldest. */
-static const char *projector_on_answer(struct projector *projector, const struct message *message)
+static const char *projector_on_answer(void *owner, const struct message *message)
 {
+	struct projector *projector = owner;
 	static const enum message_type expected[] = {
 		[REQUEST_OPEN_PASS] = MESSAGE_PASS,
 		[REQUEST_PROJECT] = MESSAGE_PROJECTED,
@@ -306,27 +212,41 @@ static const char *projector_on_answer(struct projector *projector, const struct
 	return NULL;
 }
 
-static void link_on_frame(struct channel *channel, const uint8_t *body, size_t len)
+/* ---- the connection ---- */
+
+static void projector_on_up(void *owner)
 {
-	struct link *link = channel->owner;
-	struct projector *projector = link->projector;
-	if (projector == NULL)
+	struct projector *projector = owner;
+	projector->state = PROJECTOR_UP;
+	projector->up_ns = clock_monotonic_ns();
+	projector->has_failed = false;
+	projector->counters.connects++;
+	projector_pump_soon(projector);
+}
+
+static void projector_on_drained(void *owner)
+{
+	projector_pump_soon(owner);
+}
+
+static void projector_on_end(void *owner, const char *why)
+{
+	projector_fail(owner, why);
+}
+
+static const struct link_handler link_handler = {
+	projector_on_up, projector_on_answer, projector_on_drained, projector_on_end};
+
+static void projector_connect(struct projector *projector)
+{
+	int r = link_open(&projector->link, projector->config.loop, projector->config.socket_path,
+		&link_handler, projector);
+	if (r < 0) {
+		projector_fail(projector, strerror(-r));
 		return;
-	struct message message;
-	const char *why = "out of memory";
-	int r = message_decode(&projector->decoder, FROM_PROJECTION, body, len, &message, &why);
-	if (r == MESSAGE_OK) {
-		if (message.type == MESSAGE_WELCOME)
-			why = projector_on_welcome(projector, &message);
-		else if (message.type == MESSAGE_ERROR)
-			why = "it answered with an error";
-		else if (projector->state != PROJECTOR_UP)
-			why = "no WELCOME at the beginning";
-		else
-			why = projector_on_answer(projector, &message);
 	}
-	if (why != NULL)
-		projector_fail(projector, why);
+	projector->state = PROJECTOR_GREETING;
+	projector->last_answer_ns = clock_monotonic_ns();
 }
 
 /* ---- requests ---- */
@@ -340,14 +260,13 @@ static bool send_request(
 		return false;
 	}
 	*request = *from;
-	request->sent_ns = clock_monotonic_ns();
 	if (TAILQ_EMPTY(&projector->requests))
-		projector->last_answer_ns = request->sent_ns;
+		projector->last_answer_ns = clock_monotonic_ns();
 	start_tick(projector);
 	TAILQ_INSERT_TAIL(&projector->requests, request, link);
 	if (request->authorization != NULL)
 		request->authorization->request = request;
-	if (channel_send(&projector->link->channel, frame->data, frame->len) == CHANNEL_OK)
+	if (link_send(projector->link, frame))
 		return true;
 	/* The queue's cap is above what is let in: only memory can be short. */
 	projector_fail(projector, "out of memory");
@@ -406,11 +325,6 @@ static bool send_project(struct projector *projector, struct pass *pass, uint32_
 	return send_request(projector, &request, &projector->out);
 }
 
-static bool has_room(const struct projector *projector)
-{
-	return channel_queued_bytes(&projector->link->channel) < QUEUED_BYTES_MAX;
-}
-
 enum suspicion {
 	SUSPECTS_NONE,
 	SUSPECTS_UNDER_WAY, /* one event; no other may follow it */
@@ -455,7 +369,7 @@ static bool pump_opens(struct projector *projector)
 static void pump_events(struct projector *projector, uint64_t now_ns)
 {
 	bool progress = true;
-	while (progress && has_room(projector)) {
+	while (progress && link_has_room(projector->link)) {
 		progress = false;
 		struct pass *pass, *next;
 		for (pass = TAILQ_FIRST(&projector->passes); pass != NULL; pass = next) {
@@ -465,12 +379,10 @@ static void pump_events(struct projector *projector, uint64_t now_ns)
 			if (!send_project(projector, pass, BATCH_EVENTS))
 				return;
 			progress = true;
-			if (!has_room(projector))
+			if (!link_has_room(projector->link))
 				break;
 		}
 	}
-	if (!has_room(projector))
-		channel_is_congested(&projector->link->channel); /* on_drained pumps again */
 }
 
 static void projector_pump(struct wakeup *wakeup)
@@ -523,11 +435,6 @@ int projector_open(struct projector **out, const struct projector_config *config
 	struct projector *projector = calloc(1, sizeof(*projector));
 	if (projector == NULL)
 		return -ENOMEM;
-	int r = message_decoder_init(&projector->decoder);
-	if (r < 0) {
-		free(projector);
-		return r;
-	}
 	projector->config = *config;
 	projector->next_id = projector->next_series = 1;
 	projector->backoff = (struct backoff){.base_ms = BACKOFF_BASE_MS, .cap_ms = BACKOFF_CAP_MS};
@@ -546,7 +453,6 @@ int projector_open(struct projector **out, const struct projector_config *config
 static void projector_on_timer_closed(uv_handle_t *handle)
 {
 	struct projector *projector = handle->data;
-	message_decoder_free(&projector->decoder);
 	buf_free(&projector->out);
 	free(projector);
 }
@@ -558,7 +464,8 @@ void projector_close(struct projector *projector)
 	assert(TAILQ_EMPTY(&projector->passes));
 	projector->state = PROJECTOR_CLOSED;
 	wakeup_cancel(&projector->pump);
-	drop_link(projector);
+	link_close(projector->link);
+	projector->link = NULL;
 	forget_requests(projector);
 	uv_close((uv_handle_t *)&projector->timer, projector_on_timer_closed);
 }

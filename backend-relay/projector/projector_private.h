@@ -11,7 +11,6 @@
 #include "backend-relay/projector/open_state.h"
 #include "backend-relay/projector/pass.h"
 #include "backend-relay/projector/projector.h"
-#include "proto/channel.h"
 #include "proto/ids.h"
 #include "proto/message.h"
 
@@ -19,7 +18,6 @@ enum {
 	BATCH_EVENTS = 512,       /* in one PROJECT */
 	BATCH_BYTES = 256 * 1024, /* the same; one larger event goes alone */
 	PASS_ITEMS_MAX = 8192,
-	QUEUED_BYTES_MAX = 4 * 1024 * 1024,
 };
 
 struct pass_item {
@@ -81,7 +79,6 @@ struct request {
 	uint32_t count;  /* events */
 	bool alone;      /* nothing else was under way when it was sent */
 	bool is_suspect; /* and no event goes behind it */
-	uint64_t sent_ns;
 	TAILQ_ENTRY(request) link;
 };
 TAILQ_HEAD(request_list, request);
