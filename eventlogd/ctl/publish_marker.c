@@ -6,16 +6,18 @@
 #include <uv.h>
 
 #include "eventlogd/ctl/connection.h"
+#include "eventlogd/ctl/refusal.h"
 #include "eventlogd/ctl/verb.h"
 #include "proto/limits.h"
 
-enum { REQUEST_POSITION = 1, REQUEST_PUBLISH = 2, ANSWER_MS = 30000 };
+enum { REQUEST_POSITION = 1, REQUEST_PUBLISH = 2, ANSWER_MS = 30000, RETRY_MS = 500 };
 
 struct marking {
 	const struct publish_marker *marker;
 	struct connection connection;
-	uv_timer_t deadline; /* of an answer */
+	uv_timer_t timer; /* until an answer is overdue, or the next try is due */
 	bool sets, is_set;
+	bool is_waiting_told; /* said why nothing goes on */
 	int result;
 };
 
@@ -26,7 +28,7 @@ static void marking_end(struct marking *marking, const char *why)
 		fprintf(stderr, "%s: %s: %s\n", marker->who, marker->socket, why);
 	marking->result = why != NULL ? EXIT_FAILED : EXIT_DONE;
 	connection_stop(&marking->connection);
-	uv_close((uv_handle_t *)&marking->deadline, NULL);
+	uv_close((uv_handle_t *)&marking->timer, NULL);
 }
 
 static void marking_on_deadline(uv_timer_t *timer)
@@ -54,7 +56,7 @@ static void send_request(struct marking *marking, enum message_type type)
 	if (r != 0)
 		marking_end(marking, strerror(r < 0 ? -r : ENOBUFS));
 	else
-		uv_timer_start(&marking->deadline, marking_on_deadline, ANSWER_MS, 0);
+		uv_timer_start(&marking->timer, marking_on_deadline, ANSWER_MS, 0);
 }
 
 static void marking_on_welcome(struct connection *connection, const msgpack_object *map)
@@ -71,6 +73,40 @@ static void marking_on_welcome(struct connection *connection, const msgpack_obje
 		send_request(marking, MESSAGE_POSITION);
 }
 
+static void say_waiting(struct marking *marking, const char *why, const char *text)
+{
+	if (!marking->is_waiting_told)
+		fprintf(stderr, "%s: %s: %s: waiting\n", marking->marker->who, why, text);
+	marking->is_waiting_told = true;
+}
+
+static void marking_on_retry(uv_timer_t *timer)
+{
+	send_request(timer->data, MESSAGE_POSITION);
+}
+
+static void marking_on_nack(struct marking *marking, const struct message *message)
+{
+	struct refusal refusal;
+	refusal_read(&refusal, message);
+	if (refusal_is_passing(&refusal)) {
+		say_waiting(marking, refusal.code, refusal.text);
+		uv_timer_start(&marking->timer, marking_on_retry, RETRY_MS, 0);
+		return;
+	}
+	fprintf(stderr, "%s: can't be marked in this log: %s: %s: going on\n", marking->marker->who,
+		refusal.code, refusal.text);
+	marking_end(marking, NULL);
+}
+
+static void marking_on_error(struct marking *marking, const struct message *message)
+{
+	struct refusal refusal;
+	refusal_read(&refusal, message);
+	if (!refusal_is_of_stop(&refusal)) /* else the connection ends */
+		marking_end(marking, refusal.text);
+}
+
 static void marking_on_message(struct connection *connection, const struct message *message)
 {
 	struct marking *marking = connection->owner;
@@ -83,11 +119,13 @@ static void marking_on_message(struct connection *connection, const struct messa
 			marking_end(marking, NULL);
 		break;
 	case MESSAGE_ACK:
-	case MESSAGE_NACK:
 		marking_end(marking, NULL);
 		break;
+	case MESSAGE_NACK:
+		marking_on_nack(marking, message);
+		break;
 	case MESSAGE_ERROR:
-		marking_end(marking, "refused");
+		marking_on_error(marking, message);
 		break;
 	default:
 		break;
@@ -103,7 +141,13 @@ static void marking_on_wait(struct connection *connection, const char *why)
 
 static void marking_on_lost(struct connection *connection, const char *why)
 {
-	marking_end(connection->owner, why);
+	struct marking *marking = connection->owner;
+	if (!connection->ever_welcomed) {
+		marking_end(marking, why);
+		return;
+	}
+	say_waiting(marking, "eventlogd is away", why);
+	uv_timer_stop(&marking->timer);
 }
 
 static const struct connection_handler handler = {
@@ -121,8 +165,8 @@ static int run_loop(struct marking *marking)
 		fprintf(stderr, "%s: %s\n", marker->who, strerror(-r));
 		return EXIT_FAILED;
 	}
-	uv_timer_init(&loop, &marking->deadline);
-	marking->deadline.data = marking;
+	uv_timer_init(&loop, &marking->timer);
+	marking->timer.data = marking;
 	connection_start(&marking->connection);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);

@@ -21,5 +21,8 @@ struct publish_marker {
  */
 _must_check_ int publish_marker_get(const struct publish_marker *marker, bool *is_set);
 
-/* The same, and sets it where it is not. A log that refuses that is left without it. */
+/*
+ * The same, and sets it where it is not. Waits while the log has no room; one that refuses it for
+ * good is left without it, which is told.
+ */
 _must_check_ int publish_marker_set(const struct publish_marker *marker);

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "eventlogd/ctl/gist.h"
+#include "eventlogd/ctl/refusal.h"
 #include "proto/base/clock.h"
 
 enum { RETRY_MS = 500, TICK_MS = 100, SEND_AHEAD_BYTES = 4 * 1024 * 1024 };
@@ -195,54 +195,30 @@ static void refuse_event(struct stream *stream, struct outbox_batch *batch, uint
 	outbox_rewind(&stream->outbox);
 }
 
-static bool code_is_one_of(const char *code, const char *const *codes)
-{
-	for (; *codes != NULL; codes++) {
-		if (strcmp(code, *codes) == 0)
-			return true;
-	}
-	return false;
-}
-
-static void copy_text(const msgpack_object *field, char *out, size_t out_size)
-{
-	const char *text;
-	size_t len;
-	if (!field_text(field, &text, &len, ERROR_TEXT_BYTES_MAX))
-		len = 0;
-	terminal_copy(out, out_size, len > 0 ? text : "", len);
-}
-
 static void stream_on_nack(struct stream *stream, const struct message *message)
 {
-	static const char *const of_one_event[] = {
-		"invalid_json", "not_an_object", "event_too_large", NULL};
-	static const char *const passing[] = {
-		"no_space", "quota_exceeded", "read_only", "shutting_down", "producer_gap", NULL};
 	uint64_t request_id, index;
 	struct outbox_batch *batch;
 	if (!field_u64(&message->field[0], &request_id) ||
 		(batch = outbox_match(&stream->outbox, request_id)) == NULL)
 		return; /* of a batch that is being sent again */
-	char code[128], text[2 * ERROR_TEXT_BYTES_MAX];
-	copy_text(&message->field[1], code, sizeof(code));
-	copy_text(&message->field[2], text, sizeof(text));
-	if (code_is_one_of(code, of_one_event) && field_u64(&message->field[3], &index) &&
+	struct refusal refusal;
+	refusal_read(&refusal, message);
+	if (refusal_is_of_event(&refusal) && field_u64(&message->field[3], &index) &&
 		index < batch->count)
-		refuse_event(stream, batch, index, code, text);
-	else if (code_is_one_of(code, passing))
-		stream_wait(stream, code, text);
+		refuse_event(stream, batch, index, refusal.code, refusal.text);
+	else if (refusal_is_passing(&refusal))
+		stream_wait(stream, refusal.code, refusal.text);
 	else
-		stream_fail(stream, "%s: %s: %s", batch->worker->id, code, text);
+		stream_fail(stream, "%s: %s: %s", batch->worker->id, refusal.code, refusal.text);
 }
 
 static void stream_on_error(struct stream *stream, const struct message *message)
 {
-	char code[128], text[2 * ERROR_TEXT_BYTES_MAX];
-	copy_text(&message->field[1], code, sizeof(code));
-	copy_text(&message->field[2], text, sizeof(text));
-	if (strcmp(code, "shutting_down") != 0 && strcmp(code, "unavailable") != 0)
-		stream_fail(stream, "%s: %s", code, text);
+	struct refusal refusal;
+	refusal_read(&refusal, message);
+	if (!refusal_is_of_stop(&refusal))
+		stream_fail(stream, "%s: %s", refusal.code, refusal.text);
 }
 
 static void stream_on_message(struct connection *connection, const struct message *message)

@@ -217,6 +217,26 @@ def test_chosen_workers_only(logs):
     assert export(first, "-w", "nobody", expected=1) == b""
 
 
+def test_an_import_is_marked_before_it_begins(bin_dir):
+    with Eventlogd(bin_dir) as first, Eventlogd(bin_dir, {"max_workers": 1}) as second:
+        with first.publisher() as publisher, second.publisher("before") as before:
+            publisher.acked("w", [event("note")])
+            before.acked("w", [event("note")])
+        exported = first.dir / "exported"
+        exported.write_bytes(export(first))
+        waiting = second.ctl_start("import", exported)
+        assert b"quota_exceeded" in waiting.stderr.readline()
+        second.stop()
+        second.configure({})
+        second.start()
+        _, said = waiting.communicate(timeout=DEADLINE_S)
+        assert (waiting.returncode, b" 1 events imported" in said) == (0, True), said
+        first.kill()
+        first.start()
+        assert "another export of the same log" in imports(second, export(first), expected=1)
+        assert len(events(second)) == 2
+
+
 def test_what_the_keyframe_reserve_keeps_is_moved(bin_dir):
     config = {**SMALL, "retention": {"bytes": "2MiB"}}
     with Eventlogd(bin_dir, config) as first, Eventlogd(bin_dir) as second:
