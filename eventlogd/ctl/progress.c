@@ -43,7 +43,7 @@ void progress_format(const struct progress *progress, uint64_t done_bytes, uint6
 		share = 1;
 	char bar[BAR_CELLS + 1];
 	for (int i = 0; i < BAR_CELLS; i++)
-		bar[i] = (double)i < share * BAR_CELLS ? '#' : '-';
+		bar[i] = (double)i < share * (double)BAR_CELLS ? '#' : '-';
 	bar[BAR_CELLS] = '\0';
 	char left[24] = "-:--";
 	if (share > 0)
