@@ -186,7 +186,7 @@ static void read_all(struct log_view *view, const char *worker)
 		READER_OPENED)
 		return;
 	uint64_t last = 0;
-	for (int i = 0;; i++) {
+	for (;;) {
 		int r = reader_next(reader, 1000, &piece);
 		if (r < 0 || r == READER_END || r == READER_OVERRUN)
 			break;
