@@ -411,6 +411,11 @@ void ws_peer_check_deadline(struct ws_peer *peer, uint64_t now_ns)
 		check_liveness(peer, now_ns);
 }
 
+bool ws_peer_is_leaving(const struct ws_peer *peer)
+{
+	return peer->close_sent && !peer->aborted;
+}
+
 void *ws_peer_owner(const struct ws_peer *peer)
 {
 	return peer->owner;

@@ -41,9 +41,21 @@ static bool is_idle(const struct ws_exchange *exchange)
 	return exchange->state == EXCHANGE_READING || exchange->state == EXCHANGE_LINGERING;
 }
 
+/* The oldest peer that has been told its last word, and stays. */
+static struct ws_peer *find_leaving_peer(const struct ws_server *server)
+{
+	struct ws_peer *peer;
+	DL_FOREACH(server->peers, peer)
+	{
+		if (ws_peer_is_leaving(peer))
+			return peer;
+	}
+	return NULL;
+}
+
 /*
- * The last place is not for those who connect and say nothing, or stay behind their answer: the
- * oldest of them goes, so that whoever asks can still come.
+ * The last place is not for those who connect and say nothing, or stay behind their answer or close
+ * frame: the oldest of them goes, so that whoever asks can still come.
  */
 static void make_room(struct ws_server *server)
 {
@@ -58,6 +70,11 @@ static void make_room(struct ws_server *server)
 			ws_exchange_drop(exchange);
 			return;
 		}
+	}
+	struct ws_peer *leaving = find_leaving_peer(server);
+	if (leaving != NULL) {
+		server->counters.idle_dropped++;
+		ws_peer_abort(leaving);
 	}
 }
 

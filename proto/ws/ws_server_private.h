@@ -117,6 +117,8 @@ struct ws_peer {
 /* Gives a waiting peer to libwebsockets. From the loop only. */
 void ws_peer_adopt(struct ws_peer *peer);
 void ws_peer_check_deadline(struct ws_peer *peer, uint64_t now_ns);
+/* Its close frame is out, and it has neither answered nor gone. */
+bool ws_peer_is_leaving(const struct ws_peer *peer);
 
 /* ---- ws_tls_pipe.c ---- */
 

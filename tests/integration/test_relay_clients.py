@@ -227,6 +227,22 @@ def test_too_many_sessions(bin_dir):
             client.until_caught_up()
 
 
+def test_those_who_stay_behind_their_last_word_make_room(bin_dir):
+    """64 connections beyond max_clients are there for refusals; 200 that never go fill them all."""
+    with Stage(bin_dir, {"max_clients": 2, "failed_attempts": 1000}) as stage:
+        stage.fill("w", 2)
+        refused = []
+        for _ in range(200):
+            refused.append(RawClient(stage.relay.url("w"), token="wrong-%d" % len(refused),
+                                     subprotocol="sightline.v1"))
+            assert refused[-1].receive()[0] == 1
+        with stage.relay.observe("w") as client:
+            client.until_caught_up()
+        assert stage.relay.metric("idle_connections_dropped_total") >= 200 - 66
+        for client in refused:
+            client.__exit__()
+
+
 # What there is.
 
 def test_lists_show_what_this_role_may_observe_and_nothing_else(stage):
