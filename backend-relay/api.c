@@ -16,6 +16,7 @@ enum {
 	PAGE_MAX = 1000, /* of a limit, and what a runtime is asked for at a time */
 	ANSWER_BYTES_MAX = 1024 * 1024,
 	REQUESTS_MAX = 256, /* at once */
+	REQUESTS_OF_ONE_MAX = 64,
 	PATH_BYTES = 3 * ID_BYTES_MAX + 64,
 };
 
@@ -430,13 +431,16 @@ static bool find_route(const struct relay *relay, const struct ws_request *head,
 	return true;
 }
 
-static bool has_room(const struct relay *relay)
+static bool has_room(const struct relay *relay, const struct identity *identity)
 {
-	size_t count = 0;
+	size_t count = 0, of_one = 0;
 	const struct api_request *request;
 	TAILQ_FOREACH(request, &relay->api_requests, link)
-	count++;
-	return count < REQUESTS_MAX;
+	{
+		count++;
+		of_one += memcmp(request->identity.who, identity->who, sizeof(identity->who)) == 0;
+	}
+	return count < REQUESTS_MAX && of_one < REQUESTS_OF_ONE_MAX;
 }
 
 void api_on_exchange(struct relay *relay, struct ws_exchange *exchange,
@@ -452,7 +456,7 @@ void api_on_exchange(struct relay *relay, struct ws_exchange *exchange,
 	}
 	if (result != AUTHENTICATOR_ACCEPTED)
 		refusal = authenticator_refusal(result);
-	else if (!has_room(relay))
+	else if (!has_room(relay, identity))
 		refusal = DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS;
 	bool goes_on = refusal == DIAGNOSTIC_COUNT ||
 		       refusal == DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND;

@@ -26,6 +26,7 @@ struct client {
 	struct id worker_id;
 	struct identity identity;
 	struct audit_session session; /* while open */
+	bool is_in_crowd;
 
 	struct waiting_exchange waiting; /* while the request is not answered */
 	uint64_t not_found_ns;           /* monotonic; not before that it hears of nothing there */
@@ -70,10 +71,19 @@ static void note_end(const struct client *client, enum diagnostic diagnostic)
 			clock_monotonic_ns());
 }
 
+/* It no longer takes a place, though its last words may still be on their way. */
+static void leave_crowd(struct client *client)
+{
+	if (client->is_in_crowd)
+		crowd_leave(&client->relay->crowd, client->identity.who);
+	client->is_in_crowd = false;
+}
+
 static void client_free(struct client *client)
 {
 	struct relay *relay = client->relay;
 	note_end(client, DIAGNOSTIC_COUNT);
+	leave_crowd(client);
 	course_leave(&client->course);
 	deferral_cancel(&client->relay->deferrals, &client->refusal);
 	TAILQ_REMOVE(&relay->clients, client, link);
@@ -118,6 +128,7 @@ static void client_end(struct client *client, enum diagnostic diagnostic, int64_
 	if (client->state != CLIENT_OPEN)
 		client->relay->counters.sessions_refused++;
 	client->state = CLIENT_ENDED;
+	leave_crowd(client);
 	deferral_cancel(&client->relay->deferrals, &client->refusal);
 	course_leave(&client->course);
 	if (client->outlet.peer != NULL) {
@@ -144,6 +155,7 @@ void client_abandon(struct client *client)
 {
 	note_end(client, DIAGNOSTIC_BACKEND_GOING_AWAY);
 	client->state = CLIENT_ENDED;
+	leave_crowd(client);
 	deferral_cancel(&client->relay->deferrals, &client->refusal);
 	course_leave(&client->course);
 }
@@ -562,6 +574,10 @@ void client_open(
 		enum diagnostic cursor = read_cursor(client, request, head);
 		refusal = cursor != DIAGNOSTIC_COUNT ? cursor : refusal;
 	}
+	client->is_in_crowd = (refusal == DIAGNOSTIC_COUNT || must_wait(client, refusal)) &&
+			      crowd_enter(&relay->crowd, client->identity.who) == 0;
+	if (refusal == DIAGNOSTIC_COUNT && !client->is_in_crowd)
+		refusal = DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS;
 	if (refusal == DIAGNOSTIC_COUNT) {
 		if (client_catch_up(client) && has_subprotocol)
 			client_upgrade(client);

@@ -142,6 +142,7 @@ static const struct config_key keys[] = {
 	{.name = "jwt", .type = CONFIG_CUSTOM, .read = read_jwt},
 	{.name = "trusted_proxies", .type = CONFIG_CUSTOM, .read = read_proxies},
 	NUMBER(max_clients, UINT, max_clients, 1, CLIENTS_MAX),
+	NUMBER(max_clients_per_subject, UINT, max_clients_per_subject, 1, CLIENTS_MAX),
 	NUMBER(max_upstreams, UINT, max_upstreams, 1, 100000),
 	NUMBER(stream_ring_bytes, BYTES, stream_ring_bytes, 64 * 1024, 1024ull * MIB),
 	NUMBER(view_ring_bytes, BYTES, view_ring_bytes, 64 * 1024, 1024ull * MIB),
@@ -163,6 +164,7 @@ static const struct config_key keys[] = {
 
 static const struct config defaults = {
 	.max_clients = 4096,
+	.max_clients_per_subject = 1024,
 	.max_upstreams = 4096,
 	.stream_ring_bytes = 4 * MIB,
 	.view_ring_bytes = 16 * MIB,

@@ -43,7 +43,7 @@ struct config {
 	size_t trusted_proxy_count;
 	bool trusts_unix_peers;
 
-	uint64_t max_clients;
+	uint64_t max_clients, max_clients_per_subject;
 	uint64_t max_upstreams;          /* connections to runtimes at once */
 	uint64_t stream_ring_bytes;      /* unprojected events waiting, of one stream */
 	uint64_t view_ring_bytes;        /* projected frames kept for clients, of one view */

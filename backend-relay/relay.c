@@ -104,7 +104,7 @@ static enum diagnostic judge(const struct relay *relay, enum authenticator_resul
 		return DIAGNOSTIC_BACKEND_GOING_AWAY;
 	if (result != AUTHENTICATOR_ACCEPTED)
 		return authenticator_refusal(result);
-	if (relay->client_count >= relay->config.max_clients)
+	if (!crowd_has_room(&relay->crowd, request->identity->who))
 		return DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS;
 	if (request->runtime == NULL || request->worker_id == NULL)
 		return DIAGNOSTIC_BACKEND_WORKER_NOT_FOUND;
@@ -281,6 +281,8 @@ int relay_open(struct relay *relay, struct daemon *daemon, int client_fd, int st
 	daemon->stop_deadline_ms = STOP_DEADLINE_MS;
 	relay->accept_log = (struct journal_limit){.interval_ns = 10 * NS_PER_S, .burst = 20};
 	audit_init(&relay->audit);
+	relay->crowd.max_all = relay->config.max_clients;
+	relay->crowd.max_each = relay->config.max_clients_per_subject;
 	TAILQ_INIT(&relay->clients);
 	TAILQ_INIT(&relay->api_requests);
 	deferrals_open(&relay->deferrals, &daemon->loop);

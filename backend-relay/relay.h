@@ -12,6 +12,7 @@
 #include "backend-relay/audit.h"
 #include "backend-relay/client_cursor.h"
 #include "backend-relay/config.h"
+#include "backend-relay/crowd.h"
 #include "backend-relay/deferral.h"
 #include "backend-relay/event_id.h"
 #include "backend-relay/identity/authenticator.h"
@@ -60,7 +61,8 @@ struct relay {
 	uv_timer_t tick;
 
 	TAILQ_HEAD(, client) clients;
-	unsigned int client_count;
+	unsigned int client_count; /* with those that are leaving */
+	struct crowd crowd;
 	TAILQ_HEAD(, api_request) api_requests;
 	bool stopping, closed;
 	struct relay_counters counters;

@@ -180,6 +180,17 @@ static enum authenticator_result judge(struct authenticator *authenticator,
 	return AUTHENTICATOR_WRONG;
 }
 
+static void set_who(struct identity *identity, const struct network_address *peer)
+{
+	const struct network_address site = network_address_of_site(peer);
+	if (identity->subject[0] != '\0')
+		crypto_generichash(identity->who, sizeof(identity->who),
+			(const uint8_t *)identity->subject, strlen(identity->subject) + 1, NULL, 0);
+	else
+		crypto_generichash(identity->who, sizeof(identity->who), site.bytes,
+			sizeof(site.bytes), NULL, 0);
+}
+
 enum authenticator_result authenticator_check(struct authenticator *authenticator,
 	const struct ws_exchange *exchange, struct identity *out)
 {
@@ -201,6 +212,7 @@ enum authenticator_result authenticator_check(struct authenticator *authenticato
 	}
 	sodium_memzero(&credential, sizeof(credential));
 	strcpy(out->peer, text);
+	set_who(out, &peer);
 	return result;
 }
 

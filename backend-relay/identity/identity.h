@@ -14,6 +14,7 @@ enum {
 	IDENTITY_SUBJECT_BYTES_MAX = 255,
 	IDENTITY_HASH_BYTES = 32,
 	IDENTITY_PEER_BYTES = 64,
+	IDENTITY_WHO_BYTES = 16,
 };
 
 enum identity_kind {
@@ -29,6 +30,8 @@ struct identity {
 	uint8_t hash[IDENTITY_HASH_BYTES];
 	int64_t expires_s; /* since 1970: from then on it is no longer good; 0: never */
 	char peer[IDENTITY_PEER_BYTES]; /* where it comes from, for the audit */
+	/* The same for all that one subject does, and for all strangers of one site. */
+	uint8_t who[IDENTITY_WHO_BYTES];
 };
 
 static inline struct identity identity_anonymous(void)

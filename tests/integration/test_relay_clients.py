@@ -243,6 +243,31 @@ def test_those_who_stay_behind_their_last_word_make_room(bin_dir):
             client.__exit__()
 
 
+def test_nobody_takes_the_places_of_others(bin_dir):
+    limits = {"max_clients": 9, "max_clients_per_subject": 3, "not_found_time": "10s"}
+    with Stage(bin_dir, limits) as stage:
+        stage.fill("w", 2)
+        for _ in range(4):  # not one after the other: places come back
+            viewers = [stage.relay.observe("w", "viewer") for _ in range(3)]
+            for client in viewers:
+                client.until_caught_up()
+            with stage.relay.observe("w", "viewer") as one_more:
+                assert final_word(one_more) == ("backend.too_many_connections", 1013)
+            for client in viewers[1:]:
+                client.close()
+            viewers[0].abort()
+            wait_until(lambda: stage.relay.metric("clients") == 0, "room")
+        # Without a credential they wait to hear that there is nothing.
+        strangers = [stage.relay.observe("w", "nobody") for _ in range(3)]
+        with stage.relay.observe("w", "nobody") as one_more:
+            assert final_word(one_more) == ("backend.too_many_connections", 1013)
+        viewers = [stage.relay.observe("w", "viewer") for _ in range(3)]
+        for client in [*viewers, stage.relay.observe("w")]:
+            client.until_caught_up()
+        for client in strangers:
+            client.abort()
+
+
 # What there is.
 
 def test_lists_show_what_this_role_may_observe_and_nothing_else(stage):
