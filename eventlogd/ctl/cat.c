@@ -8,7 +8,6 @@
 #include "eventlogd/ctl/finding_view.h"
 #include "eventlogd/ctl/verb.h"
 #include "eventlogd/log/reader.h"
-#include "proto/base/bytes.h"
 #include "proto/cursor.h"
 
 enum { PIECE_BYTES = 1024 * 1024 };
@@ -151,12 +150,11 @@ static int cat_view(
 		fprintf(stderr, "eventlogctl cat: %s\n", r < 0 ? strerror(-r) : refusals[r]);
 		return EXIT_FAILED;
 	}
-	struct log_ends ends;
+	struct cursor beginning;
 	struct event_view event_view;
-	log_view_ends(view, &ends);
+	log_view_cursor(view, 0, &beginning);
 	event_view_init(&event_view, options->json, &options->kinds);
-	event_view.log = (uint32_t)ends.log_id[0] << 24 | (uint32_t)ends.log_id[1] << 16 |
-			 (uint32_t)ends.log_id[2] << 8 | ends.log_id[3];
+	event_view.log = beginning.log;
 	int result = show_all(&event_view, reader);
 	event_view_flush(&event_view);
 	if (event_view.is_broken)
