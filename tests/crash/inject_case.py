@@ -211,12 +211,7 @@ class Case(kill_case.Case):
             publishers, readers = self.live_before()
         publishers, readers = self.live_with_errors(publishers, readers)
         self.check_told(publishers)
-        first = self.recover(publishers)
-        self.check(first, publishers, readers)
-        self.daemon.kill()
-        second = self.recover(publishers)
-        self.check_same(first, second)
-        self.go_on(second, publishers, readers)
+        self.check_recovery(publishers, readers)
 
     # The lives.
 

@@ -223,6 +223,10 @@ class Case:
         self.check_threads(publishers + readers)
         if self.number % 5 == 0:
             self.recover_and_kill()
+        self.check_recovery(publishers, readers)
+
+    def check_recovery(self, publishers, readers):
+        """What is there is right, is the same after one more kill, and can be gone on with."""
         first = self.recover(publishers)
         self.check(first, publishers, readers)
         self.daemon.kill()

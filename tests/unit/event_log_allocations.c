@@ -13,62 +13,10 @@
 #include "eventlogd/log/verify.h"
 #include "proto/base/attributes.h"
 #include "proto/base/clock.h"
+#include "tests/lib/failing_malloc.h"
 #include "tests/lib/log_fixture.h"
 
-enum { TEXT_BYTES = 4096, NEVER = UINT32_MAX };
-
-/* The linker leads allocations of the log and of what it stands on here (--wrap). */
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-
-static uint32_t fails_after = NEVER; /* this many succeed; both threads allocate */
-static bool is_sticky, was_met;
-
-static bool fails(void)
-{
-	uint32_t left = __atomic_load_n(&fails_after, __ATOMIC_RELAXED);
-	if (left == NEVER)
-		return false;
-	if (left != 0) {
-		__atomic_store_n(&fails_after, left - 1, __ATOMIC_RELAXED);
-		return false;
-	}
-	if (!__atomic_load_n(&is_sticky, __ATOMIC_RELAXED))
-		__atomic_store_n(&fails_after, NEVER, __ATOMIC_RELAXED);
-	__atomic_store_n(&was_met, true, __ATOMIC_RELAXED);
-	return true;
-}
-
-static void arm(uint32_t after, bool sticky)
-{
-	__atomic_store_n(&is_sticky, sticky, __ATOMIC_RELAXED);
-	__atomic_store_n(&was_met, false, __ATOMIC_RELAXED);
-	__atomic_store_n(&fails_after, after, __ATOMIC_RELAXED);
-}
-
-static void disarm(void)
-{
-	__atomic_store_n(&fails_after, NEVER, __ATOMIC_RELAXED);
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-	return fails() ? NULL : __real_realloc(memory, size);
-}
+enum { TEXT_BYTES = 4096 };
 
 static int append(struct log_fixture *f, unsigned int number)
 {
@@ -148,7 +96,7 @@ static bool survives(uint32_t after, bool sticky)
 	log_fixture_open(&f);
 	append_some(&f, 40, &acked);
 	log_fixture_kill(&f);
-	arm(after, sticky);
+	failing_malloc_arm(after, sticky);
 	int r = log_fixture_try_open(&f);
 	assert_true(r == 0 || r == -ENOMEM);
 	if (r == 0) {
@@ -159,8 +107,7 @@ static bool survives(uint32_t after, bool sticky)
 		f.log = NULL;
 		assert_true(r == 0 || r == -ENOMEM || r == -ENOSPC);
 	}
-	bool met = __atomic_load_n(&was_met, __ATOMIC_RELAXED);
-	disarm();
+	bool met = failing_malloc_disarm();
 	check_afterwards(&f, acked);
 	log_fixture_free(&f);
 	return met;

@@ -2,6 +2,7 @@
  * projection/open_blocks: where it is not known what of a block is open, nothing more of it is
  * shown: after an event that could not be judged to its end, and after every failing allocation.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,43 +13,8 @@
 
 #include <cmocka.h>
 
-#include <errno.h>
-
 #include "projection/engine.h"
-
-enum { NEVER = UINT32_MAX };
-
-/* The linker leads allocations here (--wrap). */
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-
-static uint32_t fails_after = NEVER; /* this many succeed */
-
-static bool fails(void)
-{
-	if (fails_after == NEVER)
-		return false;
-	return fails_after-- == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-	return fails() ? NULL : __real_realloc(memory, size);
-}
+#include "tests/lib/failing_malloc.h"
 
 static const char policy_text[] =
 	"version: 1\n"
@@ -152,7 +118,7 @@ static bool run_with_failure(uint32_t after)
 	struct fixture f;
 	bool failed = false;
 	open_fixture(&f);
-	fails_after = after;
+	failing_malloc_arm(after, false);
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
 		const uint8_t *out = (const uint8_t *)events[i];
 		size_t len = strlen(events[i]);
@@ -165,8 +131,7 @@ static bool run_with_failure(uint32_t after)
 					(const char *)out);
 		}
 	}
-	bool met = fails_after == NEVER;
-	fails_after = NEVER;
+	bool met = failing_malloc_disarm();
 	assert_int_equal(failed, met);
 	close_fixture(&f);
 	return met;
