@@ -37,6 +37,23 @@ static void on_finding(void *owner, const struct finding *finding)
 	fixture->last[finding->kind].file = NULL;
 }
 
+int log_fixture_setup(void **state)
+{
+	struct log_fixture *fixture = calloc(1, sizeof(*fixture));
+	assert_non_null(fixture);
+	log_fixture_init(fixture);
+	log_fixture_open(fixture);
+	*state = fixture;
+	return 0;
+}
+
+int log_fixture_teardown(void **state)
+{
+	log_fixture_free(*state);
+	free(*state);
+	return 0;
+}
+
 void log_fixture_init(struct log_fixture *fixture)
 {
 	memset(fixture, 0, sizeof(*fixture));
@@ -219,18 +236,27 @@ unsigned int log_fixture_segments(const struct log_fixture *fixture)
 }
 
 void log_fixture_segment_path(
-	const struct log_fixture *fixture, unsigned int number, char *out, size_t len)
+	const struct log_fixture *fixture, unsigned int number, char out[LOG_FIXTURE_PATH_BYTES])
 {
 	static char names[NAMES_MAX][SEGMENT_NAME_BYTES + 1];
 	unsigned int count = list_segments(fixture, names);
 	assert_true(number < count);
-	snprintf(out, len, "%s/%s", fixture->directory, names[number]);
+	snprintf(out, LOG_FIXTURE_PATH_BYTES, "%s/%s", fixture->directory, names[number]);
 }
 
-uint8_t *log_fixture_load(const char *path, size_t *len)
+static int open_segment(const struct log_fixture *fixture, unsigned int number, int flags)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char path[LOG_FIXTURE_PATH_BYTES];
+	log_fixture_segment_path(fixture, number, path);
+	int fd = open(path, flags | O_CLOEXEC);
 	assert_true(fd >= 0);
+	return fd;
+}
+
+uint8_t *log_fixture_load_segment(
+	const struct log_fixture *fixture, unsigned int number, size_t *len)
+{
+	int fd = open_segment(fixture, number, O_RDONLY);
 	struct stat st;
 	assert_int_equal(fstat(fd, &st), 0);
 	uint8_t *bytes = malloc((size_t)st.st_size);
@@ -241,10 +267,10 @@ uint8_t *log_fixture_load(const char *path, size_t *len)
 	return bytes;
 }
 
-void log_fixture_patch(const char *path, size_t offset, const void *bytes, size_t len)
+void log_fixture_patch_segment(const struct log_fixture *fixture, unsigned int number,
+	size_t offset, const void *bytes, size_t len)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	assert_true(fd >= 0);
+	int fd = open_segment(fixture, number, O_WRONLY);
 	assert_int_equal(pwrite(fd, bytes, len, (off_t)offset), len);
 	close(fd);
 }

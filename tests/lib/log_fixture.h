@@ -14,7 +14,7 @@
 #include "eventlogd/log/reader.h"
 #include "eventlogd/log/view.h"
 
-enum { LOG_FIXTURE_KINDS = 24, LOG_FIXTURE_FINDINGS = 64 };
+enum { LOG_FIXTURE_KINDS = 24, LOG_FIXTURE_PATH_BYTES = 128 };
 
 struct log_fixture {
 	char directory[64];
@@ -31,6 +31,10 @@ struct log_fixture {
 	unsigned int findings[LOG_FIXTURE_KINDS]; /* by kind */
 	struct finding last[LOG_FIXTURE_KINDS];   /* without the name */
 };
+
+/* For cmocka: the state is a struct log_fixture, open. */
+int log_fixture_setup(void **state);
+int log_fixture_teardown(void **state);
 
 /* A private directory and a configuration with small segments (64 KiB, events to 16 KiB). */
 void log_fixture_init(struct log_fixture *fixture);
@@ -64,12 +68,14 @@ void log_fixture_wait(struct log_fixture *fixture);
 unsigned int log_fixture_segments(const struct log_fixture *fixture); /* files in the directory */
 /* Name of the n-th segment file, by ascending name. */
 void log_fixture_segment_path(
-	const struct log_fixture *fixture, unsigned int number, char *out, size_t len);
+	const struct log_fixture *fixture, unsigned int number, char out[LOG_FIXTURE_PATH_BYTES]);
 
-/* A whole file in memory; free() it. */
-uint8_t *log_fixture_load(const char *path, size_t *len);
-/* Writes `len` bytes at an offset of a file, in place. */
-void log_fixture_patch(const char *path, size_t offset, const void *bytes, size_t len);
+/* The whole file in memory; free() it. */
+uint8_t *log_fixture_load_segment(
+	const struct log_fixture *fixture, unsigned int number, size_t *len);
+/* Writes `len` bytes at an offset of the file, in place. */
+void log_fixture_patch_segment(const struct log_fixture *fixture, unsigned int number,
+	size_t offset, const void *bytes, size_t len);
 
 /* What a reader gives from its position to the end, in one line: "1-4 !5-6 7 ?8-9": records, what
  * is corrupt, what is a gap; "overrun" ends it. */

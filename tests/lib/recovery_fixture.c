@@ -23,13 +23,6 @@ int recovery_setup(void **state)
 	return 0;
 }
 
-int recovery_teardown(void **state)
-{
-	log_fixture_free(*state);
-	free(*state);
-	return 0;
-}
-
 void recovery_append_n(struct log_fixture *f, const char *worker, unsigned int count)
 {
 	for (unsigned int i = 0; i < count; i++)

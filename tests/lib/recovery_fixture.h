@@ -11,9 +11,8 @@
 
 enum { RECOVERY_TEXT_BYTES = 4096 };
 
-/* For cmocka: the state is a struct log_fixture, open. */
+/* For cmocka, with log_fixture_teardown(): the state is a struct log_fixture, open. */
 int recovery_setup(void **state);
-int recovery_teardown(void **state);
 
 void recovery_append_n(struct log_fixture *f, const char *worker, unsigned int count);
 /* Appends alternately for workers a and b until `segments` segments are sealed; how many. */

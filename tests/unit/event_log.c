@@ -17,23 +17,6 @@
 #include "proto/record.h"
 #include "tests/lib/log_fixture.h"
 
-static int setup(void **state)
-{
-	struct log_fixture *f = calloc(1, sizeof(*f));
-	assert_non_null(f);
-	log_fixture_init(f);
-	log_fixture_open(f);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	log_fixture_free(*state);
-	free(*state);
-	return 0;
-}
-
 /* Appends numbered events until the log has gone through so many segments. */
 static uint64_t fill_segments(struct log_fixture *f, const char *worker, unsigned int segments)
 {
@@ -483,7 +466,8 @@ static void payloads_come_back_byte_for_byte(void **state)
 	reader_close(reader);
 }
 
-#define LOG_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define LOG_TEST(name) \
+	cmocka_unit_test_setup_teardown(name, log_fixture_setup, log_fixture_teardown)
 
 int main(void)
 {

@@ -17,22 +17,19 @@
 #include "proto/record.h"
 #include "tests/lib/recovery_fixture.h"
 
-enum { PATH_BYTES = 128 };
-
 static void damage_in_a_sealed_segment_has_exact_bounds(void **state)
 {
 	struct log_fixture *f = *state;
 	uint64_t count = recovery_fill(f, 2);
 	assert_int_equal(log_fixture_close(f), 0);
-	char path[PATH_BYTES], expected[RECOVERY_TEXT_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
+	char expected[RECOVERY_TEXT_BYTES];
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	/* Records 11 (worker a) and 12 (b), across their border. */
 	size_t at = recovery_offset_of(bytes, len, 12) - 8;
 	uint8_t noise[64];
 	memset(noise, 0xa5, sizeof(noise));
-	log_fixture_patch(path, at, noise, sizeof(noise));
+	log_fixture_patch_segment(f, 0, at, noise, sizeof(noise));
 	free(bytes);
 	log_fixture_open(f);
 	struct reader_start start = {.from = READER_FROM_OLDEST};
@@ -69,9 +66,10 @@ static void a_missing_segment_is_a_lost_range(void **state)
 	struct log_fixture *f = *state;
 	uint64_t count = recovery_fill(f, 3);
 	assert_int_equal(log_fixture_close(f), 0);
-	char path[PATH_BYTES], next_path[PATH_BYTES], expected[RECOVERY_TEXT_BYTES];
-	log_fixture_segment_path(f, 1, path, sizeof(path));
-	log_fixture_segment_path(f, 2, next_path, sizeof(next_path));
+	char path[LOG_FIXTURE_PATH_BYTES], next_path[LOG_FIXTURE_PATH_BYTES],
+		expected[RECOVERY_TEXT_BYTES];
+	log_fixture_segment_path(f, 1, path);
+	log_fixture_segment_path(f, 2, next_path);
 	uint64_t base, next_base;
 	uint16_t epoch;
 	assert_true(segment_name_parse(strrchr(path, '/') + 1, &base, &epoch));
@@ -93,8 +91,8 @@ static void segments_removed_by_hand_expire_old_cursors(void **state)
 	struct cursor cursor;
 	log_view_cursor(event_log_view(f->log), 2, &cursor);
 	assert_int_equal(log_fixture_close(f), 0);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
+	char path[LOG_FIXTURE_PATH_BYTES];
+	log_fixture_segment_path(f, 0, path);
 	assert_int_equal(unlink(path), 0);
 	log_fixture_open(f);
 	struct reader *reader;
@@ -110,18 +108,17 @@ static void a_damaged_footer_falls_back_to_a_scan(void **state)
 	struct log_fixture *f = *state;
 	uint64_t count = recovery_fill(f, 3);
 	assert_int_equal(log_fixture_close(f), 0);
-	char path[PATH_BYTES], expected[64];
+	char expected[64];
 	snprintf(expected, sizeof(expected), "1-%llu", (unsigned long long)count);
 	/* The last bytes of the trailer, and of the sections before it, of each segment. */
 	for (unsigned int i = 0; i < log_fixture_segments(f); i++) {
 		static const size_t from_end[] = {8, SEGMENT_TRAILER_BYTES + 16, 1024};
-		log_fixture_segment_path(f, i, path, sizeof(path));
 		for (size_t j = 0; j < 3; j++) {
 			size_t len;
-			uint8_t *bytes = log_fixture_load(path, &len);
+			uint8_t *bytes = log_fixture_load_segment(f, i, &len);
 			size_t at = len - from_end[j];
 			uint8_t wrong = (uint8_t)~bytes[at];
-			log_fixture_patch(path, at, &wrong, 1);
+			log_fixture_patch_segment(f, i, at, &wrong, 1);
 			recovery_expect_directory(f, NULL, expected);
 			struct log_view *view;
 			char text[RECOVERY_TEXT_BYTES];
@@ -133,7 +130,7 @@ static void a_damaged_footer_falls_back_to_a_scan(void **state)
 			assert_true(log_view_worker(view, "a", 1, &worker));
 			assert_int_equal(worker.retained_count, (count + 1) / 2);
 			log_view_close(view);
-			log_fixture_patch(path, at, bytes + at, 1);
+			log_fixture_patch_segment(f, i, at, bytes + at, 1);
 			free(bytes);
 		}
 	}
@@ -146,17 +143,16 @@ static void a_damaged_header_page_costs_no_record(void **state)
 	uint64_t count = recovery_fill(f, 2);
 	recovery_append_n(f, "a", 3);
 	log_fixture_kill(f);
-	char path[PATH_BYTES], expected[64];
+	char expected[64];
 	snprintf(expected, sizeof(expected), "1-%llu", (unsigned long long)count + 3);
 	for (unsigned int i = 0; i < log_fixture_segments(f); i++) {
-		log_fixture_segment_path(f, i, path, sizeof(path));
 		size_t len;
-		uint8_t *bytes = log_fixture_load(path, &len);
+		uint8_t *bytes = log_fixture_load_segment(f, i, &len);
 		uint8_t noise[64];
 		memset(noise, 0x5a, sizeof(noise));
-		log_fixture_patch(path, 0, noise, sizeof(noise));
+		log_fixture_patch_segment(f, i, 0, noise, sizeof(noise));
 		recovery_expect_directory(f, NULL, expected);
-		log_fixture_patch(path, 0, bytes, sizeof(noise));
+		log_fixture_patch_segment(f, i, 0, bytes, sizeof(noise));
 		free(bytes);
 	}
 	log_fixture_open(f);
@@ -168,16 +164,15 @@ static void every_flipped_byte_costs_at_most_its_record(void **state)
 	recovery_append_n(f, "a", 6);
 	recovery_append_n(f, "b", 6);
 	assert_int_equal(log_fixture_close(f), 0);
-	char path[PATH_BYTES], text[RECOVERY_TEXT_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
+	char text[RECOVERY_TEXT_BYTES];
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	size_t end = recovery_end_of_records(bytes, len);
 	for (size_t at = 0; at < len; at++) {
 		if (at == end)
 			at = len - 2048; /* what was never written is of no interest */
 		uint8_t wrong = (uint8_t)~bytes[at];
-		log_fixture_patch(path, at, &wrong, 1);
+		log_fixture_patch_segment(f, 0, at, &wrong, 1);
 		struct log_view *view;
 		int r = log_view_open(&view, f->directory, NULL, NULL);
 		if (r == 0) {
@@ -205,7 +200,7 @@ static void every_flipped_byte_costs_at_most_its_record(void **state)
 		} else {
 			fail_msg("byte %zu: %d", at, r);
 		}
-		log_fixture_patch(path, at, bytes + at, 1);
+		log_fixture_patch_segment(f, 0, at, bytes + at, 1);
 	}
 	free(bytes);
 	log_fixture_open(f);
@@ -216,14 +211,12 @@ static void moved_and_copied_records_never_validate(void **state)
 	struct log_fixture *f = *state;
 	recovery_append_n(f, "w", 8);
 	log_fixture_kill(f);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	/* Record 3 in the place of record 6, of the same length. */
 	size_t from = recovery_offset_of(bytes, len, 3),
 	       size = recovery_offset_of(bytes, len, 4) - from;
-	log_fixture_patch(path, recovery_offset_of(bytes, len, 6), bytes + from, size);
+	log_fixture_patch_segment(f, 0, recovery_offset_of(bytes, len, 6), bytes + from, size);
 	free(bytes);
 	recovery_expect_directory(f, NULL, "1-5");
 	log_fixture_open(f);
@@ -234,10 +227,8 @@ static void a_record_whose_worker_is_no_id_stops_nothing(void **state)
 	struct log_fixture *f = *state;
 	recovery_append_n(f, "w", 3);
 	log_fixture_kill(f);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
 	size_t len, size;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	size_t at = recovery_offset_of(bytes, len, 2);
 	struct record record;
 	assert_int_equal(record_decode(bytes + at, len - at, &record, &size), RECORD_OK);
@@ -246,7 +237,7 @@ static void a_record_whose_worker_is_no_id_stops_nothing(void **state)
 	record.worker = "/";
 	record_encode(&record, forged);
 	record_place(forged, get_le32(bytes + at + RECORD_SALT_AT), (uint32_t)at, 0);
-	log_fixture_patch(path, at, forged, size);
+	log_fixture_patch_segment(f, 0, at, forged, size);
 	free(bytes);
 	log_fixture_open(f);
 	recovery_expect_log(f, "w", "1 3");
@@ -268,14 +259,12 @@ static void verify_names_damage_and_nothing_else(void **state)
 	assert_int_equal(result.damage_count, 0);
 	assert_int_equal(result.records, count);
 	log_view_close(view);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 1, path, sizeof(path));
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 1, &len);
 	uint64_t first = record_sequence_at(bytes + SEGMENT_HEADER_BYTES);
 	size_t at = recovery_offset_of(bytes, len, first + 3) + 60;
 	uint8_t wrong = (uint8_t)~bytes[at];
-	log_fixture_patch(path, at, &wrong, 1);
+	log_fixture_patch_segment(f, 1, at, &wrong, 1);
 	free(bytes);
 	assert_int_equal(log_view_open(&view, f->directory, NULL, NULL), 0);
 	assert_int_equal(log_verify(view, &f->config.findings, NULL, NULL, &result), 0);
@@ -299,15 +288,15 @@ static void a_file_that_shrinks_under_a_reader_is_an_io_error(void **state)
 	struct reader_piece piece;
 	assert_int_equal(reader_open(&reader, view, NULL, &start, false, NULL), READER_OPENED);
 	assert_int_equal(reader_next(reader, 100, &piece), READER_RECORDS);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
+	char path[LOG_FIXTURE_PATH_BYTES];
+	log_fixture_segment_path(f, 0, path);
 	assert_int_equal(truncate(path, 0), 0);
 	assert_int_equal(reader_next(reader, 65536, &piece), -EIO);
 	reader_close(reader);
 	log_view_close(view);
 }
 
-#define LOG_TEST(name) cmocka_unit_test_setup_teardown(name, recovery_setup, recovery_teardown)
+#define LOG_TEST(name) cmocka_unit_test_setup_teardown(name, recovery_setup, log_fixture_teardown)
 
 int main(void)
 {

@@ -16,14 +16,12 @@
 #include "eventlogd/log/segment_format.h"
 #include "tests/lib/recovery_fixture.h"
 
-enum { PATH_BYTES = 128 };
-
 static void what_is_not_ours_is_reported_and_left_alone(void **state)
 {
 	struct log_fixture *f = *state;
 	recovery_append_n(f, "w", 3);
 	assert_int_equal(log_fixture_close(f), 0);
-	char path[PATH_BYTES + 64];
+	char path[LOG_FIXTURE_PATH_BYTES + 64];
 	static const char *const names[] = {"00000000000000a0-0001.seg",
 		"00000000000000a1-0001.seg", "00000000000000a2-0001.seg",
 		"00000000000000a3-0001.seg"};
@@ -57,13 +55,14 @@ static void a_file_in_the_middle_of_a_segment_costs_no_record(void **state)
 {
 	struct log_fixture *f = *state;
 	uint64_t count = recovery_fill(f, 2);
-	char first[PATH_BYTES], path[PATH_BYTES], text[RECOVERY_TEXT_BYTES], expected[64];
+	char first[LOG_FIXTURE_PATH_BYTES], path[LOG_FIXTURE_PATH_BYTES], text[RECOVERY_TEXT_BYTES],
+		expected[64];
 	assert_int_equal(log_fixture_close(f), 0);
-	log_fixture_segment_path(f, 0, first, sizeof(first));
+	log_fixture_segment_path(f, 0, first);
 	snprintf(path, sizeof(path), "%s/0000000000000010-0001.seg", f->directory);
 	snprintf(expected, sizeof(expected), "1-%llu", (unsigned long long)count);
 	size_t len;
-	uint8_t *copy = log_fixture_load(first, &len);
+	uint8_t *copy = log_fixture_load_segment(f, 0, &len);
 	for (int is_garbage = 0; is_garbage < 2; is_garbage++) {
 		if (is_garbage)
 			memset(copy, 0x5a, len);
@@ -90,10 +89,9 @@ static void a_segment_of_another_log_is_left_alone(void **state)
 	log_fixture_open(&other);
 	recovery_append_n(&other, "x", 3);
 	assert_int_equal(log_fixture_close(&other), 0);
-	char path[PATH_BYTES], copy[PATH_BYTES];
-	log_fixture_segment_path(&other, 0, path, sizeof(path));
+	char copy[LOG_FIXTURE_PATH_BYTES];
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(&other, 0, &len);
 	assert_int_equal(log_fixture_close(f), 0);
 	snprintf(copy, sizeof(copy), "%s/0000000000000001-0002.seg", f->directory);
 	int fd = open(copy, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
@@ -112,20 +110,18 @@ static void a_newer_format_is_refused_where_it_matters(void **state)
 	struct log_fixture *f = *state;
 	recovery_append_n(f, "w", 3);
 	assert_int_equal(log_fixture_close(f), 0);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	struct segment_header *header = malloc(sizeof(*header));
 	assert_int_equal(segment_header_decode(bytes, header), SEGMENT_FORMAT_OK);
 	header->features = 0x80000000u;
 	uint8_t page[SEGMENT_HEADER_BYTES];
 	segment_header_encode(header, page);
-	log_fixture_patch(path, 0, page, sizeof(page));
+	log_fixture_patch_segment(f, 0, 0, page, sizeof(page));
 	free(header);
 	assert_int_equal(log_fixture_try_open(f), -EPROTONOSUPPORT);
 	assert_int_equal(f->findings[FINDING_NEWER_FORMAT], 1);
-	log_fixture_patch(path, 0, bytes, SEGMENT_HEADER_BYTES);
+	log_fixture_patch_segment(f, 0, 0, bytes, SEGMENT_HEADER_BYTES);
 	free(bytes);
 	log_fixture_open(f);
 	recovery_expect_log(f, NULL, "1-3");
@@ -136,7 +132,7 @@ static void a_spare_that_lies_around_is_dropped(void **state)
 	struct log_fixture *f = *state;
 	recovery_append_n(f, "w", 3);
 	log_fixture_kill(f);
-	char path[PATH_BYTES];
+	char path[LOG_FIXTURE_PATH_BYTES];
 	snprintf(path, sizeof(path), "%s/%s", f->directory, SEGMENT_SPARE_NAME);
 	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	assert_int_equal(write(fd, "garbage", 7), 7);
@@ -146,7 +142,7 @@ static void a_spare_that_lies_around_is_dropped(void **state)
 	recovery_expect_log(f, NULL, "1-3");
 }
 
-#define LOG_TEST(name) cmocka_unit_test_setup_teardown(name, recovery_setup, recovery_teardown)
+#define LOG_TEST(name) cmocka_unit_test_setup_teardown(name, recovery_setup, log_fixture_teardown)
 
 int main(void)
 {

@@ -33,7 +33,6 @@ enum {
 	PAYLOAD_MAX = 3000,
 	RETAINED_SEGMENTS = 6,
 	EPOCHS_SURE = 380,
-	PATH_BYTES = 128,
 };
 
 /* What the model knows of one sequence. */
@@ -257,10 +256,8 @@ static void restart(struct model *m)
 /* Cuts the newest segment somewhere behind what is durable, as a power loss might. */
 static void cut_tail(struct model *m)
 {
-	char path[PATH_BYTES];
-	log_fixture_segment_path(&m->log, log_fixture_segments(&m->log) - 1, path, sizeof(path));
 	size_t len, end = SEGMENT_HEADER_BYTES, size;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(&m->log, log_fixture_segments(&m->log) - 1, &len);
 	struct record record;
 	while (record_decode(bytes + end, len - end, &record, &size) == RECORD_OK)
 		end += size;
@@ -272,7 +269,8 @@ static void cut_tail(struct model *m)
 	size_t lost = 1 + draw(m, unsynced);
 	uint8_t *zeros = calloc(1, lost);
 	assert_non_null(zeros);
-	log_fixture_patch(path, end - lost, zeros, lost);
+	log_fixture_patch_segment(
+		&m->log, log_fixture_segments(&m->log) - 1, end - lost, zeros, lost);
 	free(zeros);
 	m->cuts++;
 }

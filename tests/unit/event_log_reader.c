@@ -17,23 +17,6 @@
 
 enum { TEXT_BYTES = 4096 };
 
-static int setup(void **state)
-{
-	struct log_fixture *f = calloc(1, sizeof(*f));
-	assert_non_null(f);
-	log_fixture_init(f);
-	log_fixture_open(f);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	log_fixture_free(*state);
-	free(*state);
-	return 0;
-}
-
 static void append(struct log_fixture *f, const char *worker, bool is_keyframe, size_t fill_bytes)
 {
 	static char payload[16 * 1024];
@@ -413,7 +396,8 @@ static void readers_of_many_segments_map_only_a_few(void **state)
 	assert_string_equal(text, expected);
 }
 
-#define LOG_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define LOG_TEST(name) \
+	cmocka_unit_test_setup_teardown(name, log_fixture_setup, log_fixture_teardown)
 
 int main(void)
 {

@@ -15,22 +15,19 @@
 #include "proto/record.h"
 #include "tests/lib/recovery_fixture.h"
 
-enum { PATH_BYTES = 128 };
-
 static void a_tail_torn_at_any_byte_keeps_what_was_whole(void **state)
 {
 	struct log_fixture *f = *state;
 	recovery_append_n(f, "w", 8);
 	log_fixture_kill(f);
-	char path[PATH_BYTES], expected[32];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
+	char expected[32];
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	uint8_t *zeros = calloc(1, len);
 	assert_non_null(zeros);
 	size_t end = recovery_end_of_records(bytes, len);
 	for (size_t cut = SEGMENT_HEADER_BYTES; cut < end; cut++) {
-		log_fixture_patch(path, cut, zeros, end - cut);
+		log_fixture_patch_segment(f, 0, cut, zeros, end - cut);
 		/* A record may end in zeros of its own: then it is whole without them. */
 		uint64_t whole = 0;
 		while (whole < 8) {
@@ -48,7 +45,7 @@ static void a_tail_torn_at_any_byte_keeps_what_was_whole(void **state)
 			snprintf(expected, sizeof(expected), whole == 1 ? "1" : "1-%llu",
 				(unsigned long long)whole);
 		recovery_expect_directory(f, NULL, expected);
-		log_fixture_patch(path, cut, bytes + cut, end - cut);
+		log_fixture_patch_segment(f, 0, cut, bytes + cut, end - cut);
 	}
 	free(bytes);
 	free(zeros);
@@ -60,13 +57,11 @@ static void recovery_run_twice_gives_the_same_state(void **state)
 	struct log_fixture *f = *state;
 	recovery_append_n(f, "w", 8);
 	log_fixture_kill(f);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	size_t torn = recovery_offset_of(bytes, len, 6) + RECORD_HEADER_BYTES;
 	uint8_t wrong = (uint8_t)~bytes[torn];
-	log_fixture_patch(path, torn, &wrong, 1);
+	log_fixture_patch_segment(f, 0, torn, &wrong, 1);
 	free(bytes);
 	log_fixture_open(f);
 	assert_int_equal(f->findings[FINDING_TORN_TAIL], 1);
@@ -94,13 +89,11 @@ static void a_cursor_of_lost_records_is_unknown(void **state)
 	log_view_cursor(event_log_view(f->log), 7, &lost);
 	log_view_cursor(event_log_view(f->log), 5, &kept);
 	log_fixture_kill(f);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	size_t at = recovery_offset_of(bytes, len, 6);
 	uint8_t *zeros = calloc(1, len);
-	log_fixture_patch(path, at, zeros, recovery_end_of_records(bytes, len) - at);
+	log_fixture_patch_segment(f, 0, at, zeros, recovery_end_of_records(bytes, len) - at);
 	free(bytes);
 	free(zeros);
 	log_fixture_open(f);
@@ -124,18 +117,16 @@ static void numbers_given_again_are_read_once(void **state)
 	struct log_fixture *f = *state;
 	recovery_append_n(f, "w", 8);
 	log_fixture_kill(f);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
-	log_fixture_patch(path, recovery_offset_of(bytes, len, 4), "\xff", 1);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
+	log_fixture_patch_segment(f, 0, recovery_offset_of(bytes, len, 4), "\xff", 1);
 	free(bytes);
 	log_fixture_open(f);
 	assert_int_equal(f->findings[FINDING_TORN_TAIL], 1);
 	recovery_append_n(f, "w", 6);
 	log_fixture_kill(f);
 	static const uint8_t no_trailer[SEGMENT_TRAILER_BYTES];
-	log_fixture_patch(path, len - sizeof(no_trailer), no_trailer, sizeof(no_trailer));
+	log_fixture_patch_segment(f, 0, len - sizeof(no_trailer), no_trailer, sizeof(no_trailer));
 	recovery_expect_directory(f, NULL, "1-9");
 	recovery_expect_directory(f, "w", "1-9");
 	log_fixture_open(f);
@@ -159,11 +150,11 @@ static void a_cut_off_note_is_no_damage_before_its_segment_is_removed(void **sta
 	};
 	assert_int_equal(log_fixture_append_batch(f, &batch), EVENT_LOG_OK);
 	log_fixture_kill(f);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
-	log_fixture_patch(path, SEGMENT_HEADER_BYTES + RECORD_LENGTH_AT, "\xff", 1);
+	char path[LOG_FIXTURE_PATH_BYTES];
+	log_fixture_segment_path(f, 0, path);
+	log_fixture_patch_segment(f, 0, SEGMENT_HEADER_BYTES + RECORD_LENGTH_AT, "\xff", 1);
 	size_t len;
-	uint8_t *torn = log_fixture_load(path, &len);
+	uint8_t *torn = log_fixture_load_segment(f, 0, &len);
 	log_fixture_open(f);
 	assert_int_equal(f->findings[FINDING_TORN_TAIL], 1);
 	log_fixture_kill(f);
@@ -192,13 +183,11 @@ static void damage_below_the_durable_mark_is_a_gap_and_the_log_goes_on(void **st
 	f->monotonic_ns = clock_monotonic_ns();
 	log_fixture_tick(f, NS_PER_S); /* the idle mark tells that 10 is durable */
 	log_fixture_kill(f);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	size_t at = recovery_offset_of(bytes, len, 5);
 	uint8_t wrong = (uint8_t)~bytes[at];
-	log_fixture_patch(path, at, &wrong, 1);
+	log_fixture_patch_segment(f, 0, at, &wrong, 1);
 	free(bytes);
 	for (int i = 0; i < 3; i++) {
 		log_fixture_open(f);
@@ -222,13 +211,11 @@ static void a_lost_tail_below_the_durable_mark_keeps_its_numbers(void **state)
 	log_fixture_sync(f);
 	recovery_append_n(f, "a", 1); /* tells that 9 is durable */
 	log_fixture_kill(f);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	uint8_t *zeros = calloc(1, len);
 	size_t from = recovery_offset_of(bytes, len, 8), to = recovery_offset_of(bytes, len, 10);
-	log_fixture_patch(path, from, zeros, to - from);
+	log_fixture_patch_segment(f, 0, from, zeros, to - from);
 	log_fixture_open(f);
 	recovery_expect_log(f, NULL, "1-7 !8-9 10");
 	recovery_append_n(f, "a", 1);
@@ -247,14 +234,12 @@ static void a_lost_end_below_the_durable_mark_keeps_its_numbers(void **state)
 	log_fixture_sync(f);
 	log_fixture_tick(f, NS_PER_S); /* a mark tells that 9 is durable */
 	log_fixture_kill(f);
-	char path[PATH_BYTES];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
 	size_t len;
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	uint8_t *zeros = calloc(1, len);
 	size_t from = recovery_offset_of(bytes, len, 8),
 	       of_one = recovery_offset_of(bytes, len, 9) - from;
-	log_fixture_patch(path, from, zeros, 2 * of_one);
+	log_fixture_patch_segment(f, 0, from, zeros, 2 * of_one);
 	log_fixture_open(f);
 	recovery_append_n(f, "a", 1);
 	assert_int_equal(f->staged.first_seq, 10);
@@ -263,7 +248,7 @@ static void a_lost_end_below_the_durable_mark_keeps_its_numbers(void **state)
 	free(zeros);
 }
 
-#define LOG_TEST(name) cmocka_unit_test_setup_teardown(name, recovery_setup, recovery_teardown)
+#define LOG_TEST(name) cmocka_unit_test_setup_teardown(name, recovery_setup, log_fixture_teardown)
 
 int main(void)
 {

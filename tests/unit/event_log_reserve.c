@@ -201,10 +201,9 @@ static void damage_in_a_compacted_segment_is_told(void **state)
 	uint64_t second = reserve_append_quiet(f, false);
 	reserve_make_noise(f, 4 * RESERVE_LIMIT_SEGMENTS);
 	assert_int_equal(log_fixture_close(f), 0);
-	char path[128], text[RESERVE_TEXT_BYTES], expected[64];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
+	char text[RESERVE_TEXT_BYTES], expected[64];
 	/* In the payload of its first record. */
-	log_fixture_patch(path, SEGMENT_HEADER_BYTES + 70, "x", 1);
+	log_fixture_patch_segment(f, 0, SEGMENT_HEADER_BYTES + 70, "x", 1);
 	log_fixture_open(f);
 	reserve_read_after(f, "quiet", keyframe - 1, text);
 	snprintf(expected, sizeof(expected), "!%llu %llu", (unsigned long long)keyframe,
@@ -223,10 +222,9 @@ static void damage_before_compaction_is_told_after_it(void **state)
 	uint64_t third = reserve_append_quiet(f, false);
 	reserve_make_noise(f, RESERVE_LIMIT_SEGMENTS);
 	assert_int_equal(log_fixture_close(f), 0);
-	char path[128], text[RESERVE_TEXT_BYTES], expected[64];
-	log_fixture_segment_path(f, 0, path, sizeof(path));
+	char text[RESERVE_TEXT_BYTES], expected[64];
 	/* In the second record: the first takes 48 + 5 + 1 + 52 bytes and some zeros. */
-	log_fixture_patch(path, SEGMENT_HEADER_BYTES + 112 + 70, "x", 1);
+	log_fixture_patch_segment(f, 0, SEGMENT_HEADER_BYTES + 112 + 70, "x", 1);
 	f->config.retention.bytes = RESERVE_LIMIT_SEGMENTS * SEGMENT_BYTES_MIN;
 	log_fixture_open(f);
 	reserve_make_noise(f, RESERVE_LIMIT_SEGMENTS);

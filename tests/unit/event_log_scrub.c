@@ -48,9 +48,7 @@ static void the_scrub_finds_what_is_not_what_was_sealed(void **state)
 	let_scrub_work(f);
 	event_log_status(f->log, &status);
 	assert_int_equal(status.scrubbed_segments, sealed);
-	char path[128];
-	log_fixture_segment_path(f, 1, path, sizeof(path));
-	log_fixture_patch(path, SEGMENT_HEADER_BYTES + 300, "x", 1);
+	log_fixture_patch_segment(f, 1, SEGMENT_HEADER_BYTES + 300, "x", 1);
 	log_fixture_tick(f, SCRUB_PERIOD_NS);
 	for (unsigned int i = 0; i < sealed; i++)
 		let_scrub_work(f);
@@ -67,15 +65,14 @@ static void verify_tells_a_wrong_digest(void **state)
 	log_fixture_open(f);
 	reserve_make_noise(f, 2);
 	assert_int_equal(log_fixture_close(f), 0);
-	char path[128];
 	size_t len;
-	log_fixture_segment_path(f, 0, path, sizeof(path));
-	uint8_t *bytes = log_fixture_load(path, &len);
+	uint8_t *bytes = log_fixture_load_segment(f, 0, &len);
 	/* A trailer that is whole and tells of other data. */
 	uint8_t *trailer = bytes + len - SEGMENT_TRAILER_BYTES;
 	put_le32(trailer + 96, get_le32(trailer + 96) ^ 1);
 	put_le32(trailer + 8, crc32c(trailer + 12, SEGMENT_TRAILER_BYTES - 12));
-	log_fixture_patch(path, len - SEGMENT_TRAILER_BYTES, trailer, SEGMENT_TRAILER_BYTES);
+	log_fixture_patch_segment(
+		f, 0, len - SEGMENT_TRAILER_BYTES, trailer, SEGMENT_TRAILER_BYTES);
 	free(bytes);
 	assert_int_equal(reserve_damage_found(f), 1);
 }
