@@ -7,7 +7,7 @@
  *
  * A view begins without a feed: a projection state that began in the middle of a stream would not
  * be the one that a reader from the log has. The first catch-up of the role that has met `recent`
- * hands its feed over (stream_adopt_feed()), with the state that it has built, and is the view's
+ * hands its feed over (view_adopt_feed()), with the state that it has built, and is the view's
  * live ring from then on; others read their way up to it and join.
  *
  * Lost is a view's feed when its pass was lapped by the stream (held back, or projection too slow

@@ -26,7 +26,7 @@ struct index_list {
 	struct id worker;
 	struct index_entry *entries;
 	uint32_t count, allocated;
-	uint32_t reserved; /* announced by index_reserve() and not added yet */
+	uint32_t reserved; /* announced by segment_index_reserve() and not added yet */
 	uint32_t keyframe; /* seq_delta + 1 of the newest keyframe; 0: none */
 	uint64_t record_bytes;
 };
