@@ -219,20 +219,23 @@ static void half_a_refused_write_never_becomes_a_record(void **state)
 	assert_false(event_log_worker(f->log.log, "v", 1, &worker));
 }
 
+static const struct event_log_event small_event = {
+	.payload = (const uint8_t *)"{}", .payload_len = 2};
+static const struct event_log_batch numbered_batch = {
+	.worker = "w",
+	.worker_len = 1,
+	.has_producer_seq = true,
+	.producer = 42,
+	.producer_seq = 1,
+	.events = &small_event,
+	.event_count = 1,
+};
+
 static void a_refused_numbered_batch_can_be_sent_again(void **state)
 {
 	struct fault_fixture *f = *state;
 	log_fixture_open(&f->log);
-	struct event_log_event event = {.payload = (const uint8_t *)"{}", .payload_len = 2};
-	struct event_log_batch batch = {
-		.worker = "w",
-		.worker_len = 1,
-		.has_producer_seq = true,
-		.producer = 42,
-		.producer_seq = 1,
-		.events = &event,
-		.event_count = 1,
-	};
+	struct event_log_batch batch = numbered_batch;
 	assert_int_equal(log_fixture_append_batch(&f->log, &batch), EVENT_LOG_OK);
 	fault_ops_set(&f->faults, FAULT_PWRITEV, -ENOSPC, 0, false);
 	batch.producer_seq = 2;
@@ -250,16 +253,7 @@ static void repetitions_during_a_sync_are_acknowledged_with_it(void **state)
 	struct fault_fixture *f = *state;
 	f->log.config.durability = DURABILITY_DURABLE;
 	log_fixture_open(&f->log);
-	struct event_log_event event = {.payload = (const uint8_t *)"{}", .payload_len = 2};
-	struct event_log_batch batch = {
-		.worker = "w",
-		.worker_len = 1,
-		.has_producer_seq = true,
-		.producer = 42,
-		.producer_seq = 1,
-		.events = &event,
-		.event_count = 1,
-	};
+	struct event_log_batch batch = numbered_batch;
 	struct event_log_staged *staged = &f->log.staged;
 	struct event_log *log = f->log.log;
 	fault_ops_hold_syncs(&f->faults);
