@@ -133,6 +133,7 @@ static const struct sandbox_call sanitizer_calls[] = {
 	{.name = "getrlimit", .reason = "bounds of the stack"},
 	{.name = "sched_getaffinity", .reason = "bounds of the stack"},
 	{.name = "uname", .reason = "the kernel's address space"},
+	{.name = "nanosleep", .reason = "its own thread's pauses; without an answer it spins"},
 };
 const struct sandbox_group sandbox_sanitizer_calls = GROUP(
 	"the sanitizer's runtime", sanitizer_calls);
