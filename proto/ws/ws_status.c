@@ -30,7 +30,8 @@ int ws_metrics_write_server(
 			"Requests that were too long, too slow, malformed or no GET",
 			counters->heads_refused},
 		{WS_COUNTER, "idle_connections_dropped",
-			"Connections without a request, or behind their last word, that made room", counters->idle_dropped},
+			"Connections without a request, or behind their last word, that made room",
+			counters->idle_dropped},
 	};
 	return ws_metrics_write(out, prefix, metrics, ARRAY_SIZE(metrics));
 }
