@@ -453,6 +453,8 @@ static enum event_log_result go_to_next_segment(struct event_log *log, uint64_t 
 enum event_log_result event_log_commit(struct event_log *log, uint64_t wall_ns)
 {
 	log_take_news(log);
+	if (log->compacting.goes_on)
+		log_prune(log, wall_ns);
 	enum event_log_result result = EVENT_LOG_OK;
 	if (log->is_read_only)
 		result = EVENT_LOG_READ_ONLY;
@@ -468,8 +470,6 @@ enum event_log_result event_log_commit(struct event_log *log, uint64_t wall_ns)
 	}
 	if (result != EVENT_LOG_OK)
 		log_drop_staged(log);
-	if (log->compacting.goes_on)
-		log_prune(log, wall_ns);
 	return result;
 }
 
@@ -490,7 +490,6 @@ static void make_room_for_note(struct event_log *log, uint64_t wall_ns)
 
 int log_append_note(struct event_log *log, struct record *note)
 {
-	assert(log->stage.count == 0);
 	size_t size = record_size(note);
 	if (log->active == NULL || log->is_read_only || log->has_no_space)
 		return EVENT_LOG_BUSY;
@@ -498,6 +497,7 @@ int log_append_note(struct event_log *log, struct record *note)
 		make_room_for_note(log, note->time_ns);
 		return EVENT_LOG_BUSY;
 	}
+	/* Behind what is staged, which comes into the segment after it. */
 	uint8_t *bytes = stage_reserve(&log->stage, size);
 	if (bytes == NULL)
 		return EVENT_LOG_BUSY;

@@ -80,7 +80,7 @@ bool log_fits_active(const struct event_log *log, uint64_t bytes, uint64_t recor
 /* Drops everything that is staged. */
 void log_drop_staged(struct event_log *log);
 
-/* Writes one internal record, while nothing is staged. 0, or an enum event_log_result. */
+/* Writes one internal record, before what is staged. 0, or an enum event_log_result. */
 int log_append_note(struct event_log *log, struct record *note);
 
 /* Asks for the next segment; needs a spare. 0 or -ENOMEM. */

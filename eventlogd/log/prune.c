@@ -15,8 +15,8 @@
 #include "eventlogd/log/note.h"
 #include "eventlogd/log/segment_share.h"
 
-/* A tick takes away at most this many, so that the loop is not held up. */
-enum { SEGMENTS_PER_TICK = 8 };
+/* A turn takes away at most this many, so that the loop is not held up. */
+enum { SEGMENTS_PER_TURN = 8 };
 
 /* What every worker loses with one segment, as the rows of a note. */
 struct loss {
@@ -194,7 +194,7 @@ static size_t count_going(const struct event_log *log)
 
 static void prune_oldest_ones(struct event_log *log, uint64_t wall_ns)
 {
-	for (unsigned int i = 0; i < SEGMENTS_PER_TICK; i++) {
+	for (unsigned int i = 0; i < SEGMENTS_PER_TURN; i++) {
 		enum prune_step step = log_compact_go_on(log, wall_ns);
 		if (step == PRUNE_STEP_PLAIN)
 			step = count_going(log) == 0 ? PRUNE_STEP_WAITS
@@ -204,13 +204,17 @@ static void prune_oldest_ones(struct event_log *log, uint64_t wall_ns)
 		if (step == PRUNE_STEP_WAITS)
 			return;
 	}
+	log->compacting.goes_on = true;
 }
 
 void log_prune(struct event_log *log, uint64_t wall_ns)
 {
-	if (log->stage.count != 0 || log->is_read_only || log->roll != NULL)
+	if (log->is_read_only)
 		return;
-	log->compacting.goes_on = false;
+	/* Under load there may be no other time than before what waits for the roll is written. */
+	log->compacting.goes_on = log->roll != NULL;
+	if (log->roll != NULL)
+		return;
 	if (!log_forget_due(log, wall_ns))
 		return;
 	prune_oldest_ones(log, wall_ns);

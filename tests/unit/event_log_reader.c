@@ -309,6 +309,39 @@ static void retention_by_bytes_expires_exactly_what_it_pruned(void **state)
 	}
 }
 
+/* Publishers that are faster than the disk leave it no time in which nothing waits for a roll. */
+static void retention_keeps_up_while_batches_wait(void **state)
+{
+	enum { PAYLOAD_BYTES = 12 * 1024, BATCHES = 100, LIMIT = 6 };
+	struct log_fixture *f = *state;
+	limit_bytes(f, LIMIT);
+	static char payload[PAYLOAD_BYTES];
+	memset(payload, ' ', sizeof(payload));
+	payload[0] = '{';
+	payload[PAYLOAD_BYTES - 1] = '}';
+	struct event_log_event event = {
+		.payload = (const uint8_t *)payload, .payload_len = sizeof(payload)};
+	struct event_log_batch batch = {
+		.worker = "w", .worker_len = 1, .events = &event, .event_count = 1};
+	for (int i = 0; i < BATCHES; i++)
+		assert_int_equal(
+			event_log_stage(f->log, &batch, f->wall_ns, &f->staged), EVENT_LOG_OK);
+	struct event_log_status status;
+	for (;;) {
+		assert_int_equal(event_log_commit(f->log, f->wall_ns), EVENT_LOG_OK);
+		event_log_status(f->log, &status);
+		if (status.staged_bytes == 0)
+			break;
+		struct log_ends ends;
+		log_view_ends(view_of(f), &ends);
+		assert_true(ends.segments <= LIMIT + 2);
+		log_fixture_tick(f, NS_PER_S / 4);
+		log_fixture_wait(f);
+	}
+	assert_int_equal(log_fixture_settle(f), EVENT_LOG_OK);
+	assert_true(f->findings[FINDING_SEGMENT_PRUNED] > BATCHES / 5 - LIMIT - 2);
+}
+
 static void retention_by_age_counts_from_the_last_record(void **state)
 {
 	struct log_fixture *f = *state;
@@ -411,6 +444,7 @@ int main(void)
 		LOG_TEST(a_set_of_workers_is_read_in_order),
 		LOG_TEST(pieces_keep_to_their_size),
 		LOG_TEST(retention_by_bytes_expires_exactly_what_it_pruned),
+		LOG_TEST(retention_keeps_up_while_batches_wait),
 		LOG_TEST(retention_by_age_counts_from_the_last_record),
 		LOG_TEST(a_jump_of_the_clock_prunes_nothing),
 		cmocka_unit_test(the_plan_of_retention_is_oldest_first),
