@@ -1,4 +1,4 @@
-#include "eventlogd/ctl/publish_stream_inside.h"
+#include "eventlogd/ctl/publish_stream_private.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "eventlogd/ctl/publish_stream_inside.h"
+#include "eventlogd/ctl/publish_stream_private.h"
 
 /* A line that leaves out more numbers than this is a mistake. */
 enum { NUMBERS_LEFT_OUT_MAX = 1000000 };

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 #include "eventlogd/log/footer.h"
 #include "eventlogd/log/note.h"
 #include "proto/base/clock.h"

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 #include "eventlogd/log/note.h"
 #include "eventlogd/log/recovery.h"
 #include "eventlogd/log/reserve.h"

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "eventlogd/log/compaction.h"
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 #include "eventlogd/log/note.h"
 #include "eventlogd/log/segment_share.h"
 

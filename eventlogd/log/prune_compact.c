@@ -12,7 +12,7 @@
 #include <errno.h>
 
 #include "eventlogd/log/compaction.h"
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 #include "eventlogd/log/note.h"
 #include "eventlogd/log/reserve.h"
 #include "eventlogd/log/segment_share.h"

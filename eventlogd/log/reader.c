@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eventlogd/log/reader_inside.h"
+#include "eventlogd/log/reader_private.h"
 
 static const char *const reason_names[] = {
 	[READER_GAP_DAMAGED] = "damaged",

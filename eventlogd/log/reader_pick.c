@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "eventlogd/log/map_guard.h"
-#include "eventlogd/log/reader_inside.h"
+#include "eventlogd/log/reader_private.h"
 #include "proto/record.h"
 
 enum {

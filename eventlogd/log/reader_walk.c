@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "eventlogd/log/map_guard.h"
-#include "eventlogd/log/reader_inside.h"
+#include "eventlogd/log/reader_private.h"
 #include "eventlogd/log/scan.h"
 
 /* Whether this record, wherever it still lies, is one that its worker's row accounts for. */

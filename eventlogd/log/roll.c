@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 
 void log_want_spare(struct event_log *log)
 {

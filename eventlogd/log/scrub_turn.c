@@ -1,7 +1,7 @@
 /* The loop's side of a scrub: which segment is next, and what becomes of the result. */
 #include <errno.h>
 
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 
 /* The sealed segment that was not looked at for longest; NULL: all were, within the period. */
 static struct segment *choose_segment(const struct log_view *view, uint64_t monotonic_ns)

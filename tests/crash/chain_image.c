@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 #include "eventlogd/log/reader.h"
 #include "eventlogd/log/verify.h"
 #include "tests/lib/random.h"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 #include "proto/base/clock.h"
 #include "tests/lib/random.h"
 

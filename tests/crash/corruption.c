@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 #include "eventlogd/log/segment_format.h"
 #include "eventlogd/log/verify.h"
 #include "proto/base/attributes.h"

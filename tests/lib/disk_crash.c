@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "proto/base/bytes.h"
-#include "tests/lib/disk_model_inside.h"
+#include "tests/lib/disk_model_private.h"
 #include "tests/lib/random.h"
 
 enum { SECTOR_BYTES = 512, PAGE_BYTES = 4096 };

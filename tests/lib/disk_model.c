@@ -12,7 +12,7 @@
 
 #include "proto/base/attributes.h"
 #include "proto/base/bytes.h"
-#include "tests/lib/disk_model_inside.h"
+#include "tests/lib/disk_model_private.h"
 
 enum {
 	FIRST_FD = 1 << 20, /* ours; the kernel's are below */

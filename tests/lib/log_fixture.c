@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 #include "eventlogd/log/segment_format.h"
 #include "proto/base/clock.h"
 #include "proto/record.h"

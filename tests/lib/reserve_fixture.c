@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 #include "eventlogd/log/verify.h"
 #include "proto/base/clock.h"
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "eventlogd/log/event_log_inside.h"
+#include "eventlogd/log/event_log_private.h"
 #include "proto/base/bytes.h"
 #include "proto/base/clock.h"
 #include "proto/base/crc32c.h"
