@@ -11,6 +11,7 @@
 #include "eventlogd/ctl/event_view.h"
 #include "eventlogd/ctl/gist.h"
 #include "eventlogd/ctl/last_lines.h"
+#include "eventlogd/ctl/stdout_watch.h"
 #include "eventlogd/ctl/tail_start.h"
 #include "eventlogd/ctl/verb.h"
 #include "proto/base/fd.h"
@@ -72,6 +73,7 @@ struct tail {
 	struct connection connection;
 	uv_timer_t save;
 	uv_signal_t sigint, sigterm;
+	struct stdout_watch stdout_watch; /* with --follow */
 	struct buf frames;
 };
 
@@ -121,6 +123,8 @@ static void tail_end(struct tail *tail, int result)
 	uv_close((uv_handle_t *)&tail->save, NULL);
 	uv_close((uv_handle_t *)&tail->sigint, NULL);
 	uv_close((uv_handle_t *)&tail->sigterm, NULL);
+	if (tail->options->follow)
+		stdout_watch_close(&tail->stdout_watch);
 }
 
 static void tail_flush(struct tail *tail)
@@ -380,12 +384,19 @@ static void tail_on_stop_signal(uv_signal_t *handle, int signum)
 	tail_end(handle->data, EXIT_DONE);
 }
 
+static void tail_on_left(void *owner)
+{
+	tail_end(owner, EXIT_FAILED);
+}
+
 static int run_loop(struct tail *tail)
 {
 	int r = uv_loop_init(&tail->loop);
 	if (r == 0)
 		r = connection_init(&tail->connection, &tail->loop, tail->start.socket,
 			"eventlogctl tail", FROM_TAIL, &handler, tail);
+	if (r == 0 && tail->options->follow)
+		r = stdout_watch_start(&tail->stdout_watch, &tail->loop, tail_on_left, tail);
 	if (r < 0)
 		return r;
 	uv_timer_init(&tail->loop, &tail->save);

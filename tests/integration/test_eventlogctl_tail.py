@@ -205,6 +205,14 @@ def test_closed_pipe_ends_it(server):
     assert process.wait(DEADLINE_S) == 1
 
 
+def test_closed_pipe_ends_it_while_nothing_happens(server):
+    process = server.ctl_start("tail", "--json", "--from", "oldest", "--follow")
+    for _ in range(30):
+        assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(DEADLINE_S) == 1
+
+
 @pytest.mark.parametrize("arguments", [["tail"], ["tail", "--from", "oldest", "--follow"]])
 def test_output_that_cannot_be_written_is_a_failure(server, arguments):
     with open("/dev/full", "wb") as full:
