@@ -143,6 +143,26 @@ static void take_epochs(struct log_view *view, const struct segment_header *head
 	}
 }
 
+/* Reads the newest header page of what is left, where another log's was the newest of all. */
+static int read_newest_header(struct log_view *view, struct segment_header *header, bool *found)
+{
+	*found = false;
+	for (size_t i = view->segment_count; i-- > 0 && !*found;) {
+		const struct segment *segment = view->segments[i];
+		if (!segment->has_log_id || segment->header_is_damaged)
+			continue;
+		struct segment *again;
+		int r = segment_open(&again, view->ops, view->directory_fd, segment->name, header);
+		if (r < 0)
+			return r;
+		if (r != SEGMENT_OPENED)
+			continue;
+		*found = !again->header_is_damaged;
+		segment_free(again);
+	}
+	return 0;
+}
+
 static void leave_others_alone(struct log_view *view, const struct finding_sink *findings)
 {
 	for (size_t i = view->segment_count; i-- > 0;) {
@@ -250,8 +270,9 @@ int inventory_take(
 	if (r != 0)
 		goto out;
 	if (has_header && memcmp(header->log_id, view->log_id, LOG_ID_BYTES) != 0)
-		has_header = false;
-	take_epochs(view, has_header ? header : NULL);
+		r = read_newest_header(view, header, &has_header);
+	if (r == 0)
+		take_epochs(view, has_header ? header : NULL);
 out:
 	free(names.items);
 	free(header);

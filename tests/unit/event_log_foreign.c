@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "eventlogd/log/segment_format.h"
+#include "proto/base/clock.h"
 #include "tests/lib/recovery_fixture.h"
 
 static void what_is_not_ours_is_reported_and_left_alone(void **state)
@@ -80,6 +81,20 @@ static void a_file_in_the_middle_of_a_segment_costs_no_record(void **state)
 	free(copy);
 }
 
+/* A copy of the other's n-th segment. */
+static void put_segment(const struct log_fixture *f, const char *name,
+	const struct log_fixture *other, unsigned int number)
+{
+	char copy[LOG_FIXTURE_PATH_BYTES];
+	size_t len;
+	uint8_t *bytes = log_fixture_load_segment(other, number, &len);
+	snprintf(copy, sizeof(copy), "%s/%s", f->directory, name);
+	int fd = open(copy, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, bytes, len), len);
+	close(fd);
+	free(bytes);
+}
+
 static void a_segment_of_another_log_is_left_alone(void **state)
 {
 	struct log_fixture *f = *state;
@@ -89,20 +104,56 @@ static void a_segment_of_another_log_is_left_alone(void **state)
 	log_fixture_open(&other);
 	recovery_append_n(&other, "x", 3);
 	assert_int_equal(log_fixture_close(&other), 0);
-	char copy[LOG_FIXTURE_PATH_BYTES];
-	size_t len;
-	uint8_t *bytes = log_fixture_load_segment(&other, 0, &len);
 	assert_int_equal(log_fixture_close(f), 0);
-	snprintf(copy, sizeof(copy), "%s/0000000000000001-0002.seg", f->directory);
-	int fd = open(copy, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-	assert_int_equal(write(fd, bytes, len), len);
-	close(fd);
-	free(bytes);
+	put_segment(f, "0000000000000001-0002.seg", &other, 0);
 	log_fixture_open(f);
 	assert_int_equal(f->findings[FINDING_OTHER_LOG] + f->findings[FINDING_FOREIGN_FILE], 1);
 	struct log_worker worker;
 	assert_false(event_log_worker(f->log, "x", 1, &worker));
 	log_fixture_free(&other);
+}
+
+/* Which epoch gave what has been pruned is in headers alone. */
+static void another_logs_segment_hides_no_epoch(void **state)
+{
+	struct log_fixture *f = *state;
+	static char payload[8 * 1024];
+	memset(payload, ' ', sizeof(payload) - 1);
+	payload[0] = '{';
+	payload[sizeof(payload) - 2] = '}';
+	f->config.retention.bytes = 3 * SEGMENT_BYTES_MIN;
+	for (int i = 0; i < 3; i++) {
+		recovery_append_n(f, "w", 3); /* 1 to 3 in epoch 1, 4 to 6 in epoch 2, … */
+		log_fixture_kill(f);
+		log_fixture_open(f);
+	}
+	for (int i = 0; i < 40; i++)
+		assert_int_equal(log_fixture_append(f, "w", payload), EVENT_LOG_OK);
+	log_fixture_tick(f, NS_PER_S);
+	struct log_ends ends;
+	log_view_ends(event_log_view(f->log), &ends);
+	assert_true(ends.oldest_seq > 9);
+	assert_int_equal(log_fixture_close(f), 0);
+
+	struct log_fixture other;
+	log_fixture_init(&other);
+	log_fixture_open(&other);
+	while (log_fixture_segments(&other) < 2)
+		recovery_append_n(&other, "x", 100);
+	assert_int_equal(log_fixture_close(&other), 0);
+	char path[LOG_FIXTURE_PATH_BYTES], name[LOG_FIXTURE_PATH_BYTES];
+	log_fixture_segment_path(&other, 1, path);
+	snprintf(name, sizeof(name), "%s", strrchr(path, '/') + 1);
+	put_segment(f, name, &other, 1);
+	log_fixture_free(&other);
+
+	log_fixture_open(f);
+	assert_int_equal(f->findings[FINDING_OTHER_LOG], 1);
+	for (unsigned int i = 0; i < 9; i++) {
+		struct cursor cursor;
+		log_view_cursor(event_log_view(f->log), i + 1, &cursor);
+		assert_int_equal(cursor.epoch, i / 3 + 1);
+	}
 }
 
 static void a_newer_format_is_refused_where_it_matters(void **state)
@@ -150,6 +201,7 @@ int main(void)
 		LOG_TEST(what_is_not_ours_is_reported_and_left_alone),
 		LOG_TEST(a_file_in_the_middle_of_a_segment_costs_no_record),
 		LOG_TEST(a_segment_of_another_log_is_left_alone),
+		LOG_TEST(another_logs_segment_hides_no_epoch),
 		LOG_TEST(a_newer_format_is_refused_where_it_matters),
 		LOG_TEST(a_spare_that_lies_around_is_dropped),
 	};
