@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "eventlogd/ctl/verb.h"
+#include "proto/base/fd.h"
 #include "proto/base/journal.h"
 
 static const struct verb *const verbs[] = {&verb_publish, &verb_tail, &verb_cat, &verb_export,
@@ -71,6 +72,8 @@ const char *verb_socket(const char *option, const char *environment, const char 
 
 int main(int argc, char **argv)
 {
+	if (fd_fill_standard() < 0)
+		return EXIT_FAILED;
 	journal_open("eventlogctl");
 	signal(SIGPIPE, SIG_IGN); /* a reader that leaves shows as a failed write */
 	if (argc < 2) {

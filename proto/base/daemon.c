@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/fd.h"
 #include "proto/base/journal.h"
 #include "proto/base/sandbox.h"
 
@@ -66,10 +67,13 @@ int daemon_init(struct daemon *daemon, const char *program)
 {
 	*daemon = (struct daemon){.stop_deadline_ms = STOP_DEADLINE_MS};
 	daemon->notify.fd = -1;
+	int r = fd_fill_standard();
+	if (r < 0)
+		return r;
 	journal_open(program);
 	/* The journal's socket is made by the first line; in a sandbox none could be made. */
 	journal(LOG_INFO, "starting, version %s", SIGHTLINE_VERSION);
-	int r = inherited_fds_take(&daemon->inherited);
+	r = inherited_fds_take(&daemon->inherited);
 	if (r < 0)
 		return r;
 	r = notify_open(&daemon->notify);

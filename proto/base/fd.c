@@ -22,6 +22,17 @@ int fd_close(int fd)
 	return -1;
 }
 
+int fd_fill_standard(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		/* The lowest free one is what open() gives. */
+		if (fcntl(fd, F_GETFD) < 0 &&
+			open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 int fd_set_nonblocking_cloexec(int fd)
 {
 	int status = fcntl(fd, F_GETFL);

@@ -13,6 +13,13 @@ struct buf;
 /* Closes if it is not negative, keeps errno, returns -1: `fd = fd_close(fd)`. */
 int fd_close(int fd);
 
+/*
+ * Fills standard descriptors that the program was started without, so that nothing it opens gets
+ * one of them, and with it what is printed there. Using them fails as before. First in main(). 0 or
+ * -errno.
+ */
+_must_check_ int fd_fill_standard(void);
+
 /* Sets O_NONBLOCK and FD_CLOEXEC. 0 or -errno. */
 _must_check_ int fd_set_nonblocking_cloexec(int fd);
 

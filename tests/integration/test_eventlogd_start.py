@@ -188,3 +188,20 @@ def test_kill_and_restart_tails_everything(bin_dir):
                 got = [x.sequence for x in r.until_caught_up(verify=False)]
             assert got == list(range(1, len(got) + 1))
             assert len(got) >= acked
+
+
+def test_nothing_takes_the_place_of_a_standard_descriptor_that_is_closed(bin_dir):
+    def without_any():
+        os.closerange(0, 3)
+
+    with Eventlogd(bin_dir) as server:
+        server.stop()
+        server.start(preexec_fn=without_any)
+        with server.publisher() as publisher:
+            publisher.acked("w", [b"{}"])
+            publisher.send_bytes(b"\0\0\0\0")  # worth a line in the journal
+            publisher.expect_error("protocol_error")
+        for verb in ("status", "workers", "tail"):
+            assert server.ctl(verb, preexec_fn=without_any).returncode == 1
+        server.stop()
+        assert server.ctl("verify", server.log_dir).returncode == 0
