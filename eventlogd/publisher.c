@@ -306,7 +306,7 @@ static enum handling publisher_on_hello(struct publisher *publisher, const struc
 		publisher->producer_len = len;
 		publisher->producer = record_producer(publisher->peer.uid, id, len);
 		buf_reset(&server->scratch, QUEUED_BYTES_MAX);
-		if (welcome_write(&server->scratch, server) < 0 ||
+		if (welcome_write(&server->scratch, server->config, server->view) < 0 ||
 			channel_send(&publisher->channel, server->scratch.data,
 				server->scratch.len) != CHANNEL_OK)
 			publisher_fail_unavailable(publisher, -ENOMEM);

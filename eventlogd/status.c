@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "eventlogd/welcome.h"
 #include "proto/cursor.h"
 #include "proto/ids.h"
 
@@ -97,7 +96,7 @@ int status_write(
 	struct event_log_status log;
 	log_view_ends(server->view, &ends);
 	event_log_status(server->log, &log);
-	char log_id[33];
+	char log_id[LOG_ID_TEXT_BYTES + 1];
 	log_id_format(ends.log_id, log_id);
 	const struct number numbers[] = {
 		{"epoch", ends.epoch},

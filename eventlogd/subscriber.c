@@ -280,8 +280,9 @@ static void subscriber_on_hello(struct subscriber *subscriber, const struct mess
 		subscriber_fail(subscriber, "the name is not a text of at most 255 bytes");
 	} else {
 		subscriber->is_greeted = true;
+		const struct server *server = subscriber->server;
 		struct buf *out = empty_scratch(subscriber);
-		subscriber_send(subscriber, welcome_write(out, subscriber->server));
+		subscriber_send(subscriber, welcome_write(out, server->config, server->view));
 	}
 }
 

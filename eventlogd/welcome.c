@@ -1,32 +1,25 @@
 #include "eventlogd/welcome.h"
 
+#include "eventlogd/log/durability.h"
+#include "proto/ids.h"
 #include "proto/limits.h"
+#include "proto/message.h"
 
-void log_id_format(const uint8_t log_id[16], char out[33])
-{
-	static const char digits[] = "0123456789abcdef";
-	for (int i = 0; i < 16; i++) {
-		out[2 * i] = digits[log_id[i] >> 4];
-		out[2 * i + 1] = digits[log_id[i] & 15];
-	}
-	out[32] = '\0';
-}
-
-int welcome_write(struct buf *out, const struct server *server)
+int welcome_write(struct buf *out, const struct config *config, const struct log_view *view)
 {
 	const struct {
 		const char *name;
 		uint64_t value;
 	} limits[] = {
-		{"max_event_bytes", server->config->max_event_bytes},
-		{"max_frame_bytes", FRAME_BYTES(server->config->max_event_bytes)},
+		{"max_event_bytes", config->max_event_bytes},
+		{"max_frame_bytes", FRAME_BYTES(config->max_event_bytes)},
 		{"max_batch_events", BATCH_EVENTS_MAX},
 		{"max_json_depth", JSON_DEPTH_MAX},
 		{"max_id_bytes", ID_BYTES_MAX},
 	};
 	struct log_ends ends;
-	log_view_ends(server->view, &ends);
-	char log_id[33];
+	log_view_ends(view, &ends);
+	char log_id[LOG_ID_TEXT_BYTES + 1];
 	log_id_format(ends.log_id, log_id);
 
 	struct message_writer w;
@@ -38,7 +31,7 @@ int welcome_write(struct buf *out, const struct server *server)
 	write_text(&w, "epoch");
 	write_u64(&w, ends.epoch);
 	write_text(&w, "durability");
-	write_text(&w, durability_name((enum durability)server->config->durability));
+	write_text(&w, durability_name((enum durability)config->durability));
 	write_text(&w, "limits");
 	write_map(&w, ARRAY_SIZE(limits));
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {

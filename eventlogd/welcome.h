@@ -3,10 +3,11 @@
  */
 #pragma once
 
-#include "eventlogd/server.h"
+#include "eventlogd/config.h"
+#include "eventlogd/log/view.h"
+#include "proto/base/attributes.h"
+#include "proto/base/buf.h"
 
 /* Appends the frame. 0 or -ENOMEM. */
-_must_check_ int welcome_write(struct buf *out, const struct server *server);
-
-/* A log id as 32 hex digits. */
-void log_id_format(const uint8_t log_id[16], char out[33]);
+_must_check_ int welcome_write(
+	struct buf *out, const struct config *config, const struct log_view *view);

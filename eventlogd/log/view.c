@@ -97,6 +97,16 @@ void log_view_ends(const struct log_view *view, struct log_ends *out)
 	}
 }
 
+void log_id_format(const uint8_t log_id[LOG_ID_BYTES], char out[LOG_ID_TEXT_BYTES + 1])
+{
+	static const char digits[] = "0123456789abcdef";
+	for (int i = 0; i < LOG_ID_BYTES; i++) {
+		out[2 * i] = digits[log_id[i] >> 4];
+		out[2 * i + 1] = digits[log_id[i] & 15];
+	}
+	out[LOG_ID_TEXT_BYTES] = '\0';
+}
+
 void log_view_cursor(const struct log_view *view, uint64_t sequence, struct cursor *out)
 {
 	const uint8_t *id = view->log_id;

@@ -13,6 +13,7 @@
 
 #include "eventlogd/log/finding.h"
 #include "eventlogd/log/log_worker.h"
+#include "eventlogd/log/segment_format.h"
 #include "proto/base/attributes.h"
 #include "proto/cursor.h"
 
@@ -33,8 +34,10 @@ _must_check_ int log_view_refresh(struct log_view *view);
 /* Of log_view_open() only; NULL is allowed. Close the readers first. */
 void log_view_close(struct log_view *view);
 
+enum { LOG_ID_TEXT_BYTES = 2 * LOG_ID_BYTES };
+
 struct log_ends {
-	uint8_t log_id[16];
+	uint8_t log_id[LOG_ID_BYTES];
 	uint16_t epoch;      /* of what is written now */
 	uint64_t oldest_seq; /* of the oldest retained record; newest_seq + 1 when there is none */
 	uint64_t newest_seq; /* visible to readers; 0 in an empty log */
@@ -43,6 +46,9 @@ struct log_ends {
 	uint64_t forgotten_through; /* workers with nothing above this may have been forgotten */
 };
 void log_view_ends(const struct log_view *view, struct log_ends *out);
+
+/* A log id as hex digits, and a NUL. */
+void log_id_format(const uint8_t log_id[LOG_ID_BYTES], char out[LOG_ID_TEXT_BYTES + 1]);
 
 /* The cursor behind a sequence of this log, with the epoch of that record. */
 void log_view_cursor(const struct log_view *view, uint64_t sequence, struct cursor *out);
