@@ -4,8 +4,8 @@
  *	bo_ + base64url without padding of
  *	    key id (4 bytes)  nonce (24)  sealed content (32)  tag (16)
  *
- *	content: log u32, epoch u16, sequence u64, view (8 bytes), warm epoch u16, warm distance
- *u64, all little-endian
+ *	content: log u32, epoch u16, sequence u64, view (8 bytes),
+ *	         warm epoch u16, warm distance u64, all little-endian
  *
  * Sealed with XChaCha20-Poly1305; the stream (runtime_id, worker_id) is associated data, so a
  * cursor of one stream opens in no other. The nonce of an event's cursor is a keyed hash of content

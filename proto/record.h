@@ -25,8 +25,8 @@
  * Integers are little-endian. The two bracketed parts are there when their flag is set.
  *
  * A record with RECORD_INTERNAL is the log's own bookkeeping: it has no sequence of its own (the
- * field tells the newest one written before it), `kind` names what it is, and no reader is given
- *it.
+ * field tells the newest one written before it), its `kind` names what it is, and it is given to no
+ * reader.
  */
 #pragma once
 

@@ -10,8 +10,8 @@
  * `number` counts a worker's events in this export from 1, so that a line that is left out leaves
  * its number free. `keyframe`, `source_ts_ns`, `producer` with `producer_seq` only where the record
  * has them; `continues` only in an export of what is behind a cursor. `payload` are the bytes as
- *they were published, unless a line or a parser of lines could not carry them (a line break or
- *white space at an end; nested as deeply as JSON may be): then `payload_text` is a string of them.
+ * they were published, unless a line or a parser of lines could not carry them (a line break or
+ * white space at an end; nested as deeply as JSON may be): then `payload_text` is a string of them.
  */
 #pragma once
 

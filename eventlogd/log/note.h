@@ -1,8 +1,8 @@
 /*
  * Notes: the log's own records (RECORD_INTERNAL), told apart by their kind.
  *
- *	"mark"      nothing; its durable lag says what is on the disk, written when the log goes
- *idle "position"  worker, producer, producer_seq: a number that was taken and stored nothing
+ *	"mark"      nothing; its durable lag says what is on the disk; when the log goes idle
+ *	"position"  worker, producer, producer_seq: a number that was taken and stored nothing
  *	"forget"    worker: finished, nothing of it is kept beyond the plain rule
  *	"prune"     what retention is about to take away, written and synced before it does
  *

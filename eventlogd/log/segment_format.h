@@ -29,8 +29,8 @@
  *	                                      104 8  highest pruned sequence of the log
  *	                                      112 8  forgotten through
  *	                                      120 8  base of the oldest retained segment
- *	                                      128 24 each section: offset 8, bytes 8, count 4, check
- *4
+ *	                                      128 24 each section: offset 8, bytes 8,
+ *	                                             count 4, check 4
  *
  * All checks are CRC-32C. A reader refuses a version above its own and a header with a feature bit
  * that it does not know.

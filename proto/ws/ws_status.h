@@ -1,8 +1,8 @@
 /*
  * Status: what a status listener answers, the same at each daemon that has one.
  *
- *	GET /healthz   200 {"status":"ok"}; 503 {"status":"stopping"} once the daemon is asked to
- *end GET /metrics   Prometheus text, version 0.0.4
+ *	GET /healthz   200 {"status":"ok"}; 503 {"status":"stopping"} once it is asked to end
+ *	GET /metrics   Prometheus text, version 0.0.4
  *
  * Health is the process's own, not that of its neighbours: restarting it would not bring them back.
  * Without a token: metrics carry nothing of an endpoint, token, path, or payload.

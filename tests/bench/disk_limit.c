@@ -5,9 +5,9 @@
  *	disk_limit replay FILE…
  *
  * append: BYTES in pieces of CHUNK, one pwritev each, into a file that is allocated beforehand;
- *with SYNC 1 an fdatasync after each, and the file has been written before too, which makes a sync
- * cheapest. replay: the files from end to end with sendfile into a Unix
- * socket, to a process that reads and drops them.
+ * with SYNC 1 an fdatasync after each, and the file has been written before too, which makes a sync
+ * cheapest. replay: the files from end to end with sendfile into a Unix socket, to a process that
+ * reads and drops them.
  *
  * One JSON line: {"bytes":…,"seconds":…,"p50_us":…,…}.
  */

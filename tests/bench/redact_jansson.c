@@ -1,6 +1,5 @@
 /*
- * redact_jansson: parses the lines of a file over and over, redacts them, and prints them, with
- *jansson.
+ * redact_jansson: parses the lines of a file over and over, redacts and prints them, with jansson.
  *
  *	redact_jansson FILE SECONDS
  *

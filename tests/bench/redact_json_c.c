@@ -1,6 +1,5 @@
 /*
- * redact_json_c: parses the lines of a file over and over, redacts them, and prints them, with
- *json-c.
+ * redact_json_c: parses the lines of a file over and over, redacts and prints them, with json-c.
  *
  *	redact_json_c FILE SECONDS
  *
