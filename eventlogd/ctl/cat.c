@@ -6,6 +6,7 @@
 
 #include "eventlogd/ctl/event_view.h"
 #include "eventlogd/ctl/finding_view.h"
+#include "eventlogd/ctl/losses.h"
 #include "eventlogd/ctl/verb.h"
 #include "eventlogd/log/reader.h"
 #include "proto/cursor.h"
@@ -34,6 +35,14 @@ static const struct option_row rows[] = {
 	{0},
 };
 
+struct catting {
+	const struct options *options;
+	struct log_view *view;
+	struct reader *reader;
+	struct event_view shown;
+	struct losses losses;
+};
+
 /* False: told already. */
 static bool show_records(struct event_view *view, const struct reader_piece *piece)
 {
@@ -60,37 +69,81 @@ static bool show_records(struct event_view *view, const struct reader_piece *pie
 	return true;
 }
 
-static bool show_gap(struct event_view *view, const struct reader_piece *piece, const char *reason)
+static bool show_gap(struct event_view *view, uint64_t first, uint64_t last, const char *reason)
 {
 	buf_reset(&view->line, PIECE_BYTES);
-	if (event_view_format_gap(view, piece->first, piece->last, reason, &view->line) < 0)
+	if (event_view_format_gap(view, first, last, reason, &view->line) < 0) {
+		fputs("eventlogctl cat: out of memory\n", stderr);
 		return false;
+	}
 	event_view_write(view, view->line.data, view->line.len);
 	return true;
 }
 
-static int show_all(struct event_view *view, struct reader *reader)
+/* 0, or an exit code told already. */
+static int open_reader(struct catting *cat, const struct reader_start *start)
 {
-	while (!view->is_broken) {
+	static const char *const refusals[] = {
+		[READER_CURSOR_UNKNOWN] = "cursor_unknown: this log has no such position",
+		[READER_CURSOR_EXPIRED] = "cursor_expired: events after it are not retained",
+		[READER_WORKER_NOT_FOUND] = "worker_not_found: no such worker",
+	};
+	const struct option_list *workers = &cat->options->workers;
+	size_t lens[OPTION_LIST_MAX];
+	for (size_t i = 0; i < workers->count; i++)
+		lens[i] = strlen(workers->item[i]);
+	struct reader_selection selection = {workers->item, lens, workers->count};
+	int r = reader_open(&cat->reader, cat->view, workers->count > 0 ? &selection : NULL, start,
+		false, NULL);
+	if (r == READER_OPENED)
+		return 0;
+	fprintf(stderr, "eventlogctl cat: %s\n", r < 0 ? strerror(-r) : refusals[r]);
+	return EXIT_FAILED;
+}
+
+/* A segment that was to be read has gone, or been replaced, since the directory was looked at. */
+static int look_again(struct catting *cat)
+{
+	struct losses before = cat->losses;
+	const struct reader_start start = {
+		.from = READER_FROM_RETAINED, .sequence = reader_position(cat->reader)};
+	reader_close(cat->reader);
+	cat->reader = NULL;
+	int r = log_view_refresh(cat->view);
+	if (r < 0) {
+		fprintf(stderr, "eventlogctl cat: %s\n", strerror(-r));
+		return EXIT_FAILED;
+	}
+	losses_take(&cat->losses, cat->view, &cat->options->workers);
+	if (cat->losses.sum != before.sum && cat->losses.highest_pruned > start.sequence &&
+		!show_gap(&cat->shown, start.sequence + 1, cat->losses.highest_pruned, "pruned"))
+		return EXIT_FAILED;
+	return open_reader(cat, &start);
+}
+
+static int show_all(struct catting *cat)
+{
+	while (!cat->shown.is_broken) {
 		struct reader_piece piece;
 		bool shown = true;
-		int r = reader_next(reader, PIECE_BYTES, &piece);
+		int r = reader_next(cat->reader, PIECE_BYTES, &piece), result;
 		switch (r) {
 		case READER_RECORDS:
-			shown = show_records(view, &piece);
+			shown = show_records(&cat->shown, &piece);
 			break;
 		case READER_END:
 			return EXIT_DONE;
-		case READER_OVERRUN:
-			fputs("eventlogctl cat: events were pruned before they were read\n",
-				stderr);
-			reader_skip_pruned(reader);
-			break;
 		case READER_GAP:
-			shown = show_gap(view, &piece, reader_gap_reason_name(piece.reason));
+			shown = show_gap(&cat->shown, piece.first, piece.last,
+				reader_gap_reason_name(piece.reason));
 			break;
 		case READER_CORRUPT:
-			shown = show_gap(view, &piece, "damaged");
+			shown = show_gap(&cat->shown, piece.first, piece.last, "damaged");
+			break;
+		case -ENOENT:
+			result = look_again(cat);
+			if (result != 0)
+				return result;
 			break;
 		default:
 			fprintf(stderr, "eventlogctl cat: %s\n", strerror(-r));
@@ -130,37 +183,23 @@ static int choose_start(const struct options *options, struct reader_start *star
 	return 0;
 }
 
-static int cat_view(
-	const struct options *options, struct log_view *view, const struct reader_start *start)
+static int cat_view(struct catting *cat, const struct reader_start *start)
 {
-	static const char *const refusals[] = {
-		[READER_CURSOR_UNKNOWN] = "cursor_unknown: this log has no such position",
-		[READER_CURSOR_EXPIRED] = "cursor_expired: events after it are not retained",
-		[READER_WORKER_NOT_FOUND] = "worker_not_found: no such worker",
-	};
-	size_t lens[OPTION_LIST_MAX];
-	for (size_t i = 0; i < options->workers.count; i++)
-		lens[i] = strlen(options->workers.item[i]);
-	struct reader_selection selection = {options->workers.item, lens, options->workers.count};
-	if (selection.worker_count == 0)
-		selection = (struct reader_selection){0};
-	struct reader *reader;
-	int r = reader_open(&reader, view, &selection, start, false, NULL);
-	if (r != READER_OPENED) {
-		fprintf(stderr, "eventlogctl cat: %s\n", r < 0 ? strerror(-r) : refusals[r]);
-		return EXIT_FAILED;
-	}
-	struct cursor beginning;
-	struct event_view event_view;
-	log_view_cursor(view, 0, &beginning);
-	event_view_init(&event_view, options->json, &options->kinds);
-	event_view.log = beginning.log;
-	int result = show_all(&event_view, reader);
-	event_view_flush(&event_view);
-	if (event_view.is_broken)
+	int result = open_reader(cat, start);
+	if (result != 0)
+		return result;
+	struct log_ends ends;
+	log_view_ends(cat->view, &ends);
+	losses_take(&cat->losses, cat->view, &cat->options->workers);
+	event_view_init(&cat->shown, cat->options->json, &cat->options->kinds);
+	cat->shown.log = (uint32_t)ends.log_id[0] << 24 | (uint32_t)ends.log_id[1] << 16 |
+			 (uint32_t)ends.log_id[2] << 8 | ends.log_id[3];
+	result = show_all(cat);
+	event_view_flush(&cat->shown);
+	if (cat->shown.is_broken)
 		result = EXIT_FAILED;
-	event_view_free(&event_view);
-	reader_close(reader);
+	event_view_free(&cat->shown);
+	reader_close(cat->reader);
 	return result;
 }
 
@@ -181,15 +220,15 @@ static int run(const struct verb *verb, int argc, char **argv)
 		return result;
 	struct finding_view findings = {.who = "eventlogctl cat", .least = FINDING_ATTENTION};
 	const struct finding_sink sink = {finding_view_report, &findings};
-	struct log_view *view;
-	int r = log_view_open(&view, argv[0], NULL, &sink);
+	struct catting cat = {.options = &options};
+	int r = log_view_open(&cat.view, argv[0], NULL, &sink);
 	if (r < 0) {
 		fprintf(stderr, "eventlogctl cat: %s: %s\n", argv[0],
 			r == -ENOENT ? "no log there" : strerror(-r));
 		return EXIT_FAILED;
 	}
-	result = cat_view(&options, view, &start);
-	log_view_close(view);
+	result = cat_view(&cat, &start);
+	log_view_close(cat.view);
 	return result;
 }
 

@@ -10,6 +10,7 @@
 
 #include "eventlogd/ctl/export_line.h"
 #include "eventlogd/ctl/finding_view.h"
+#include "eventlogd/ctl/losses.h"
 #include "eventlogd/ctl/progress.h"
 #include "eventlogd/ctl/verb.h"
 #include "eventlogd/log/reader.h"
@@ -47,8 +48,7 @@ struct numbered {
 /* What of the worker table matters here. */
 struct inventory {
 	uint64_t retained_bytes;
-	uint64_t losses; /* differs when anything more has been pruned */
-	uint64_t highest_pruned;
+	struct losses losses;
 	uint8_t stream[EXPORT_ID_BYTES];
 };
 
@@ -115,7 +115,8 @@ static void take_inventory(struct exporter *exporter)
 	log_view_ends(exporter->view, &exporter->ends);
 	log_view_cursor(exporter->view, 0, &cursor);
 	exporter->log = cursor.log;
-	*inventory = (struct inventory){.losses = exporter->ends.forgotten_through};
+	*inventory = (struct inventory){0};
+	losses_take(&inventory->losses, exporter->view, &exporter->options->workers);
 	begin_stream(exporter, &state);
 	do {
 		count = log_view_workers(exporter->view, last.text[0] != '\0' ? last.text : NULL,
@@ -123,9 +124,6 @@ static void take_inventory(struct exporter *exporter)
 		for (size_t i = 0; i < count; i++) {
 			const struct log_worker *worker = &page[i];
 			uint8_t pruned[8];
-			inventory->losses += worker->highest_pruned;
-			if (worker->highest_pruned > inventory->highest_pruned)
-				inventory->highest_pruned = worker->highest_pruned;
 			if (is_selected(exporter->options, worker->id))
 				inventory->retained_bytes += worker->retained_bytes;
 			if (worker->highest_pruned == 0)
@@ -247,15 +245,16 @@ static int open_reader(
 static int look_again(struct exporter *exporter)
 {
 	uint64_t position = reader_position(exporter->reader);
-	uint64_t losses = exporter->inventory.losses;
+	const struct losses before = exporter->inventory.losses;
+	const struct losses *losses = &exporter->inventory.losses;
 	reader_close(exporter->reader);
 	exporter->reader = NULL;
 	int r = log_view_refresh(exporter->view);
 	if (r < 0)
 		return fail(exporter, "%s: %s", exporter->directory, strerror(-r));
 	take_inventory(exporter);
-	if (exporter->inventory.losses != losses && exporter->inventory.highest_pruned > position &&
-		!put_gap(exporter, position + 1, exporter->inventory.highest_pruned, "pruned"))
+	if (losses->sum != before.sum && losses->highest_pruned > position &&
+		!put_gap(exporter, position + 1, losses->highest_pruned, "pruned"))
 		return EXIT_FAILED;
 	const struct reader_start start = {.from = READER_FROM_RETAINED, .sequence = position};
 	return open_reader(exporter, &start, &exporter->reader);

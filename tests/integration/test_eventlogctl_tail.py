@@ -4,8 +4,10 @@ import json
 import os
 import pty
 import queue
+import select
 import signal
 import threading
+import time
 
 import pytest
 
@@ -240,6 +242,34 @@ def test_cat_works_without_the_daemon(bin_dir):
         assert shown(server.ctl("cat", "--json", server.log_dir)) == list(range(10))
         assert server.ctl("verify", server.log_dir).returncode == 0
         server.start()
+
+
+def test_what_is_pruned_under_cat_is_a_gap(bin_dir):
+    config = {**SMALL, "retention": {"bytes": "4MiB", "keyframe_reserve": "0"}}
+    noise = [event(0, "x" * 1000)] * 50
+    with Eventlogd(bin_dir, config) as server, server.publisher() as publisher:
+        while len(os.listdir(server.log_dir)) < 15:
+            publisher.acked("w", noise)
+        process = server.ctl_start("cat", "--json", server.log_dir)
+        select.select([process.stdout], [], [], DEADLINE_S)  # it goes on when this pipe is read
+        there = set(server.log_dir.glob("*.seg"))
+        deadline = time.monotonic() + DEADLINE_S
+        while there & set(server.log_dir.glob("*.seg")):
+            assert time.monotonic() < deadline
+            publisher.acked("w", noise)
+        taken, stderr = process.communicate(timeout=DEADLINE_S)
+        newest = publisher.acked("w", noise)[0] - 1
+    assert process.returncode == 0, stderr
+    lines = [json.loads(x) for x in taken.splitlines()]
+    reached, gaps = 0, 0
+    for line in lines:
+        if "gap" in line:
+            assert (line["gap"]["reason"], line["gap"]["first_seq"]) == ("pruned", reached + 1)
+            reached, gaps = line["gap"]["last_seq"], gaps + 1
+        else:
+            assert int(line["cursor"].split("_")[2], 16) == reached + 1
+            reached += 1
+    assert reached == newest and gaps > 0
 
 
 def test_cat_refusals(server, tmp_path):
