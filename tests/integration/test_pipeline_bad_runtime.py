@@ -115,6 +115,7 @@ AFTER_HELLO = {
     "items of no kind": raw_batch(msgpack.packb([1, None, "x"])),
     "kind is a number": raw_batch(msgpack.packb([{"kind": 1}])),
     "text message": server_frame(json.dumps(hello()).encode(), TEXT),
+    "text that is none": server_frame(b"\xff" * (1 << 20), TEXT),
     "no envelope": batch({"kind": "event"}),
     "envelope is a list": batch({"kind": "event", "envelope": []}),
     **{f"no {name}": batch(without(name))
