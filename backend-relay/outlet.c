@@ -7,7 +7,7 @@ enum { CLOSE_DEADLINE_MS = 3000, HEARTBEAT_S = 30 };
 
 static bool send_text(struct outlet *outlet, const struct buf *text)
 {
-	struct ws_frames *frames = ws_frames_new(text->len + WS_FRAME_HEAD_BYTES_MAX);
+	struct ws_frames *frames = ws_frames_new(text->len);
 	bool sent = frames != NULL &&
 		    ws_frames_add_message(frames, WS_TEXT, text->data, text->len) == 0 &&
 		    ws_peer_send(outlet->peer, frames) == WS_SENT;

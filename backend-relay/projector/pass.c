@@ -84,8 +84,7 @@ static struct ws_frames *frame_event(const struct pass *pass, const struct sourc
 		{(void *)(uintptr_t)payload, len},
 		{(void *)(uintptr_t)ENVELOPE_EVENT_TAIL, strlen(ENVELOPE_EVENT_TAIL)},
 	};
-	struct ws_frames *frames = ws_frames_new(
-		head.len + len + sizeof(ENVELOPE_EVENT_TAIL) + WS_FRAME_HEAD_BYTES_MAX);
+	struct ws_frames *frames = ws_frames_new(head.len + len + strlen(ENVELOPE_EVENT_TAIL));
 	if (frames != NULL && ws_frames_add(frames, WS_TEXT, pieces, ARRAY_SIZE(pieces)) < 0) {
 		ws_frames_unref(frames);
 		frames = NULL;

@@ -1,5 +1,6 @@
 #include "proto/base/buf.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,6 +39,18 @@ int buf_reserve(struct buf *buf, size_t extra)
 		return -ENOMEM;
 	buf->data = data;
 	buf->allocated = target;
+	return 0;
+}
+
+int buf_reserve_exactly(struct buf *buf, size_t bytes)
+{
+	assert(buf->data == NULL && bytes > 0);
+	if (buf->max != 0 && bytes > buf->max)
+		return -EMSGSIZE;
+	buf->data = malloc(bytes);
+	if (buf->data == NULL)
+		return -ENOMEM;
+	buf->allocated = bytes;
 	return 0;
 }
 

@@ -28,6 +28,8 @@ void buf_free(struct buf *buf);
 
 /* Makes room for `extra` more bytes behind the content. */
 _must_check_ int buf_reserve(struct buf *buf, size_t extra);
+/* Room for that much and no more, for what is kept long; in a buffer that has no memory yet. */
+_must_check_ int buf_reserve_exactly(struct buf *buf, size_t bytes);
 _must_check_ int buf_append(struct buf *buf, const void *bytes, size_t len);
 _must_check_ int buf_append_str(struct buf *buf, const char *text);
 _must_check_ _printf_(2, 3) int buf_printf(struct buf *buf, const char *format, ...);

@@ -19,13 +19,20 @@ struct ws_frames {
 	struct buf bytes;
 };
 
-struct ws_frames *ws_frames_new(size_t size_hint)
+/* What a message of `len` bytes takes with the heads of its fragments, at most. */
+static size_t framed_bytes(size_t len)
+{
+	return len + (len / WS_FRAGMENT_BYTES + 1) * WS_FRAME_HEAD_BYTES_MAX;
+}
+
+struct ws_frames *ws_frames_new(size_t message_bytes)
 {
 	struct ws_frames *frames = calloc(1, sizeof(*frames));
 	if (frames == NULL)
 		return NULL;
 	frames->references = 1;
-	if (buf_reserve(&frames->bytes, size_hint) < 0) {
+	if (message_bytes > 0 &&
+		buf_reserve_exactly(&frames->bytes, framed_bytes(message_bytes)) < 0) {
 		free(frames);
 		return NULL;
 	}
@@ -90,8 +97,7 @@ int ws_frames_add(struct ws_frames *frames, enum ws_message_type type, const str
 	size_t len = 0;
 	for (size_t i = 0; i < count; i++)
 		len += pieces[i].iov_len;
-	size_t fragments = len / WS_FRAGMENT_BYTES + 1;
-	int r = buf_reserve(&frames->bytes, len + fragments * WS_FRAME_HEAD_BYTES_MAX);
+	int r = buf_reserve(&frames->bytes, framed_bytes(len));
 	if (r < 0)
 		return r;
 	struct pieces from = {pieces, 0};

@@ -25,8 +25,11 @@ enum ws_message_type { WS_TEXT = 1, WS_BINARY = 2 }; /* the opcodes */
 
 struct ws_frames;
 
-/* An empty run with one reference, room for `size_hint` bytes. NULL: no memory. */
-struct ws_frames *ws_frames_new(size_t size_hint);
+/*
+ * An empty run with one reference. Of one message its length is told, and it gets that much memory
+ * and no more; 0: it grows with what is added. NULL: no memory.
+ */
+struct ws_frames *ws_frames_new(size_t message_bytes);
 struct ws_frames *ws_frames_ref(struct ws_frames *frames);
 void ws_frames_unref(struct ws_frames *frames); /* accepts NULL */
 

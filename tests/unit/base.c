@@ -48,6 +48,21 @@ static void crc32c_is_the_same_by_instruction_by_table_and_in_pieces(void **stat
 	}
 }
 
+static void buf_of_a_known_size_takes_no_more_and_may_grow_still(void **state)
+{
+	(void)state;
+	uint8_t bytes[300] = {0};
+	struct buf buf;
+	buf_init(&buf, 1000);
+	assert_int_equal(buf_reserve_exactly(&buf, 1001), -EMSGSIZE);
+	assert_int_equal(buf_reserve_exactly(&buf, sizeof(bytes)), 0);
+	assert_int_equal(buf_append(&buf, bytes, sizeof(bytes)), 0);
+	assert_int_equal(buf.allocated, sizeof(bytes));
+	assert_int_equal(buf_append(&buf, bytes, sizeof(bytes)), 0);
+	assert_int_equal(buf.len, 2 * sizeof(bytes));
+	buf_free(&buf);
+}
+
 static void buf_keeps_its_content_when_the_cap_is_reached(void **state)
 {
 	(void)state;
@@ -189,6 +204,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(crc32c_gives_the_published_check_values),
 		cmocka_unit_test(crc32c_is_the_same_by_instruction_by_table_and_in_pieces),
+		cmocka_unit_test(buf_of_a_known_size_takes_no_more_and_may_grow_still),
 		cmocka_unit_test(buf_keeps_its_content_when_the_cap_is_reached),
 		cmocka_unit_test(file_is_replaced_whole_and_read_back),
 		cmocka_unit_test(utf8_refuses_what_rfc_3629_refuses),
