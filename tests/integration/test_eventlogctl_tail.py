@@ -6,6 +6,7 @@ import pty
 import queue
 import select
 import signal
+import subprocess
 import threading
 import time
 
@@ -222,6 +223,20 @@ def test_output_that_cannot_be_written_is_a_failure(server, arguments):
         _, stderr = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
     assert b"standard output: No space left" in stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ["status"], ["workers", "--json"], ["forget", "a"], ["verify", "LOG"], ["verify", "--help"],
+    ["prune", "--dry-run", "--bytes", "1MiB", "LOG"]])
+def test_an_answer_that_cannot_be_written_is_a_failure(server, arguments):
+    arguments = [server.log_dir if x == "LOG" else x for x in arguments]
+    with open("/dev/full", "wb") as full:
+        done = server.ctl(*arguments, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr.count(b"standard output: No space left") == 1
+    process = server.ctl_start(*arguments)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait(DEADLINE_S) in (0, 1)
 
 
 def test_cat_shows_the_same_from_the_directory(server):
