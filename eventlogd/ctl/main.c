@@ -7,10 +7,14 @@
  * May do: what the user who runs it may do; it is meant to run without privileges.
  * A compromised instance could reach what that user can reach.
  */
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "eventlogd/ctl/verb.h"
 #include "proto/base/fd.h"
@@ -70,6 +74,26 @@ const char *verb_socket(const char *option, const char *environment, const char 
 								       : fallback;
 }
 
+static bool reader_has_left(void)
+{
+	struct pollfd out = {.fd = STDOUT_FILENO};
+	return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
+/* What can't be written makes it a failure too: told, unless whoever read has seen enough. */
+static int end(int result)
+{
+	if (result == EXIT_FAILED)
+		return result;
+	int error = fflush(stdout) != 0 ? errno : 0;
+	if (error == 0 && ferror(stdout) == 0)
+		return result;
+	if (!reader_has_left())
+		fprintf(stderr, "eventlogctl: standard output: %s\n",
+			strerror(error != 0 ? error : EIO));
+	return EXIT_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	if (fd_fill_standard() < 0)
@@ -82,7 +106,7 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		print_help();
-		return EXIT_DONE;
+		return end(EXIT_DONE);
 	}
 	if (strcmp(argv[1], "--version") == 0) {
 		puts("eventlogctl " SIGHTLINE_VERSION);
@@ -90,7 +114,7 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		if (strcmp(argv[1], verbs[i]->name) == 0)
-			return verbs[i]->run(verbs[i], argc - 1, argv + 1);
+			return end(verbs[i]->run(verbs[i], argc - 1, argv + 1));
 	}
 	fprintf(stderr, "eventlogctl: unknown verb \"%s\" (try --help)\n", argv[1]);
 	return EXIT_USAGE;

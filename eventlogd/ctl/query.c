@@ -116,6 +116,5 @@ int query_run(const struct verb *verb, const struct query_options *options,
 	struct asking asking = {.query = query, .owner = owner, .result = EXIT_FAILED};
 	snprintf(asking.who, sizeof(asking.who), "eventlogctl %s", verb->name);
 	asking.socket = verb_socket(options->socket, ENVIRONMENT_TAIL_SOCKET, DEFAULT_TAIL_SOCKET);
-	int result = run_loop(&asking);
-	return fflush(stdout) == 0 ? result : EXIT_FAILED;
+	return run_loop(&asking);
 }

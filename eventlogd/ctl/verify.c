@@ -98,8 +98,6 @@ static int run(const struct verb *verb, int argc, char **argv)
 		return EXIT_FAILED;
 	}
 	print_result(&result, options.json);
-	if (fflush(stdout) != 0)
-		return EXIT_FAILED;
 	return result.damage_count > 0 ? EXIT_DAMAGED : EXIT_DONE;
 }
 
