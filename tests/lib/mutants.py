@@ -60,14 +60,15 @@ def copy_tree(directory):
 
 
 def caught_by(tree, tests, run_all):
+    """[(name of the test, its output)]"""
     out = tree / "build/release"
     environment = {**os.environ, "SIGHTLINE_BIN_DIR": str(out / "bin"),
                    "PYTHONDONTWRITEBYTECODE": "1"}
     caught = []
     for name, command in tests:
-        code, _ = run([str(out / command[0]), *command[1:]], tree, environment)
+        code, output = run([str(out / command[0]), *command[1:]], tree, environment)
         if code != 0:
-            caught.append(name if code != "hangs" else name + " (hangs)")
+            caught.append((name if code != "hangs" else name + " (hangs)", output))
             if not run_all:
                 break
     return caught
@@ -81,8 +82,8 @@ def main(description, mutants, programs, tests):
     with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
         tree = copy_tree(directory)
         build(tree, programs, arguments.jobs)
-        if caught_by(tree, tests, True):
-            sys.exit("the tests fail without any mutant")
+        for name, output in caught_by(tree, tests, True):
+            sys.exit(f"{name} fails without any mutant:\n{output.decode(errors='replace')}")
         for name, file, old, new in chosen:
             path, started = tree / file, time.monotonic()
             text = path.read_text(encoding="utf-8")
@@ -90,7 +91,7 @@ def main(description, mutants, programs, tests):
                 sys.exit(f"{name}: stands {text.count(old)} times in {file}")
             path.write_text(text.replace(old, new), encoding="utf-8")
             build(tree, programs, arguments.jobs)
-            caught = caught_by(tree, tests, arguments.all)
+            caught = [test for test, _ in caught_by(tree, tests, arguments.all)]
             path.write_text(text, encoding="utf-8")
             missed += not caught
             print(f"{name:<48} {', '.join(caught) or 'NOT NOTICED'}"
