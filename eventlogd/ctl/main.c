@@ -110,7 +110,7 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--version") == 0) {
 		puts("eventlogctl " SIGHTLINE_VERSION);
-		return EXIT_DONE;
+		return end(EXIT_DONE);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		if (strcmp(argv[1], verbs[i]->name) == 0)

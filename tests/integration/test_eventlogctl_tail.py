@@ -226,7 +226,8 @@ def test_output_that_cannot_be_written_is_a_failure(server, arguments):
 
 
 @pytest.mark.parametrize("arguments", [
-    ["status"], ["workers", "--json"], ["forget", "a"], ["verify", "LOG"], ["verify", "--help"],
+    ["--version"], ["--help"], ["status"], ["workers", "--json"], ["forget", "a"],
+    ["verify", "LOG"], ["verify", "--help"], ["cat", "LOG"],
     ["prune", "--dry-run", "--bytes", "1MiB", "LOG"]])
 def test_an_answer_that_cannot_be_written_is_a_failure(server, arguments):
     arguments = [server.log_dir if x == "LOG" else x for x in arguments]
