@@ -8,7 +8,7 @@
 enum ws_client_result {
 	WS_CLIENT_CLOSED,      /* by the server, with close_code (0: none given), or by us */
 	WS_CLIENT_LOST,        /* an open connection broke or went silent */
-	WS_CLIENT_TOO_LONG,    /* a message over max_message_bytes, or invalid UTF-8 in a text */
+	WS_CLIENT_TOO_LONG,    /* a message over max_message_bytes */
 	WS_CLIENT_UNREACHABLE, /* refused, no route, no such socket */
 	WS_CLIENT_NAME,        /* the name can't be resolved */
 	WS_CLIENT_TLS,         /* handshake or certificate */
