@@ -188,12 +188,11 @@ static int cat_view(struct catting *cat, const struct reader_start *start)
 	int result = open_reader(cat, start);
 	if (result != 0)
 		return result;
-	struct log_ends ends;
-	log_view_ends(cat->view, &ends);
+	struct cursor cursor;
+	log_view_cursor(cat->view, 0, &cursor);
 	losses_take(&cat->losses, cat->view, &cat->options->workers);
 	event_view_init(&cat->shown, cat->options->json, &cat->options->kinds);
-	cat->shown.log = (uint32_t)ends.log_id[0] << 24 | (uint32_t)ends.log_id[1] << 16 |
-			 (uint32_t)ends.log_id[2] << 8 | ends.log_id[3];
+	cat->shown.log = cursor.log;
 	result = show_all(cat);
 	event_view_flush(&cat->shown);
 	if (cat->shown.is_broken)
