@@ -80,15 +80,6 @@ _printf_(2, 3) static int fail(struct exporter *exporter, const char *format, ..
 	return EXIT_FAILED;
 }
 
-static bool is_selected(const struct options *options, const char *worker)
-{
-	for (size_t i = 0; i < options->workers.count; i++) {
-		if (strcmp(options->workers.item[i], worker) == 0)
-			return true;
-	}
-	return options->workers.count == 0;
-}
-
 /*
  * The stream is named after all that the numbers depend on: where each worker's events begin, and
  * the epoch, as after a power loss sequences and numbers are given again.
@@ -124,7 +115,7 @@ static void take_inventory(struct exporter *exporter)
 		for (size_t i = 0; i < count; i++) {
 			const struct log_worker *worker = &page[i];
 			uint8_t pruned[8];
-			if (is_selected(exporter->options, worker->id))
+			if (option_list_admits(&exporter->options->workers, worker->id))
 				inventory->retained_bytes += worker->retained_bytes;
 			if (worker->highest_pruned == 0)
 				continue;

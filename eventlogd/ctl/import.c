@@ -62,22 +62,13 @@ static int refuse(struct publish_line *out, const char *code, const char *reason
 	return PUBLISH_LINE_REFUSED;
 }
 
-static bool is_selected(const struct options *options, const char *worker)
-{
-	for (size_t i = 0; i < options->workers.count; i++) {
-		if (strcmp(options->workers.item[i], worker) == 0)
-			return true;
-	}
-	return options->workers.count == 0;
-}
-
 static int read_event(
 	struct importing *importing, uint64_t max_event_bytes, struct publish_line *out)
 {
 	const struct export_line *line = &importing->line;
 	struct json_event_info info;
 	importing->events++;
-	if (!is_selected(importing->options, line->worker.text))
+	if (!option_list_admits(&importing->options->workers, line->worker.text))
 		return PUBLISH_LINE_NOTHING;
 	*out = (struct publish_line){.worker_id = line->worker.text,
 		.number = line->number,

@@ -6,15 +6,6 @@
 
 enum { PAGE_WORKERS = 256 };
 
-static bool is_selected(const struct option_list *workers, const char *worker)
-{
-	for (size_t i = 0; i < workers->count; i++) {
-		if (strcmp(workers->item[i], worker) == 0)
-			return true;
-	}
-	return workers->count == 0;
-}
-
 void losses_take(struct losses *losses, struct log_view *view, const struct option_list *workers)
 {
 	struct log_worker page[PAGE_WORKERS];
@@ -27,7 +18,7 @@ void losses_take(struct losses *losses, struct log_view *view, const struct opti
 		count = log_view_workers(view, last.text[0] != '\0' ? last.text : NULL,
 			strlen(last.text), page, PAGE_WORKERS);
 		for (size_t i = 0; i < count; i++) {
-			if (!is_selected(workers, page[i].id))
+			if (!option_list_admits(workers, page[i].id))
 				continue;
 			losses->sum += page[i].highest_pruned;
 			if (page[i].highest_pruned > losses->highest_pruned)

@@ -177,3 +177,12 @@ void options_print_help(const struct option_row *rows)
 		print_row(rows);
 	print_row(&help_row);
 }
+
+bool option_list_admits(const struct option_list *list, const char *text)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (strcmp(list->item[i], text) == 0)
+			return true;
+	}
+	return list->count == 0;
+}

@@ -28,6 +28,8 @@ struct option_list {
 	const char *item[OPTION_LIST_MAX];
 	size_t count;
 };
+/* Whether a text is in it; an empty list admits every one. */
+bool option_list_admits(const struct option_list *list, const char *text);
 
 struct option_count {
 	uint64_t value;
