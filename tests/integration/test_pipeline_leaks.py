@@ -92,6 +92,11 @@ class Scene:
         options.setdefault("token", self.pipeline.info["tokens"].get(role))
         return Client(self.url(*where), subprotocols=[] if plain else ["sightline.v1"], **options)
 
+    def wait_served(self):
+        """What has failed is ready again; when the relay has found it again is another matter."""
+        with Follower(lambda cursor: self.observe("w", cursor)) as follower:
+            follower.until(1)
+
     def outcome(self, *where, **how):
         """Observes until the session ends or one event came; failures are what is looked for."""
         try:
@@ -331,6 +336,7 @@ def test_a_process_that_hangs_under_its_clients(scene, name):
             scene.outcome("v", **how)
         scene.pipeline.wait_restarted(name, old)
         assert client.all_events() and plain.frames is not None
+    scene.wait_served()
 
 
 def test_a_runtime_that_no_longer_takes_the_relays_token(scene):
@@ -351,5 +357,4 @@ def test_a_runtime_that_no_longer_takes_the_relays_token(scene):
         finally:
             path.write_text(token)
             scene.pipeline.restart("wsgate")
-    with scene.observe() as client:
-        client.until_caught_up()
+    scene.wait_served()
