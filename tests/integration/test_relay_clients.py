@@ -144,6 +144,38 @@ def test_slow_client_costs_itself_only_and_gets_everything(bin_dir):
             assert not [f for f in quick.frames if f["kind"] == "diagnostic"]
 
 
+def test_slow_client_that_began_in_the_ring_has_not_caught_up_before_its_end(bin_dir):
+    """Lapped before it has read what the ring held at first, it reads the log to its end."""
+    limits = {"view_ring_bytes": "16MiB", "client_queue_bytes": "64KiB"}
+    with Stage(bin_dir, limits) as stage:
+        def append(texts):
+            added = [event("text_delta", n=i, text=text) for i, text in enumerate(texts)]
+            stage.runtime.append_many("w", added)
+            return added
+
+        def rings_and_joins():
+            return [stage.relay.metric(f"{name}_total")
+                    for name in ("live_feeds_adopted", "clients_joined")]
+
+        stage.fill("w", 3)
+        with stage.relay.observe("w") as quick:
+            quick.until_caught_up()
+            wait_until(lambda: any(rings_and_joins()), "the ring")
+            append(["its first"])
+            cursor = quick.events(1)[0].cursor
+            payloads = append(["x" * 50_000] * 240)  # more than sockets hold
+            quick.events(240)
+            before = rings_and_joins()
+            with stage.relay.observe("w", cursor=cursor, reads=False) as slow:
+                wait_until(lambda: rings_and_joins() > before, "the slow one reads the ring")
+                payloads += append(["x" * 50_000] * 600)  # more than the ring holds
+                quick.events(600)
+                slow.resume()
+                assert [e.payload_bytes for e in slow.until_caught_up(60)] == payloads
+            assert {f["diagnostic"]["code"] for f in slow.frames if f["kind"] == "diagnostic"} == \
+                {"backend.lagging"}
+
+
 def test_slow_client_in_the_past_holds_back_its_own_upstream_only(bin_dir):
     limits = {"client_queue_bytes": "64KiB", "projection_queue_bytes": "64KiB"}
     with Stage(bin_dir, limits) as stage:
