@@ -9,12 +9,12 @@ import base64
 import json
 import re
 import signal
-import socket
 import urllib.request
 
 import pytest
 import websockets
 
+import ports
 import rogue_runtime as rogue
 from codes import check_last_word, check_refused, items_of
 from follower import Follower
@@ -177,11 +177,9 @@ def scene(bin_dir, tmp_path_factory):
     token.write_text(HIDDEN + "-token\n")
     token.chmod(0o600)
     rogues = {name: RogueRuntime(behaviour) for name, behaviour in ROGUES.items()}
-    unused = socket.create_server(("127.0.0.1", 0))
-    down = "{}:{}".format(*unused.getsockname())
-    unused.close()
+    down = ports.reserve()
     urls = {name.replace(" ", "-"): r.url for name, r in rogues.items()} | {
-        "down": "ws://" + down, "no-name": f"ws://{HIDDEN}.invalid:80",
+        "down": f"ws://127.0.0.1:{ports.number(down)}", "no-name": f"ws://{HIDDEN}.invalid:80",
         "no-socket": f"unix:/tmp/{HIDDEN}.sock", "no-tls": "wss://" + rogues["nothing"].address}
     entries = [{"runtime_id": name, "url": url, "insecure": True, "token_file": str(token)}
                for name, url in urls.items()]
@@ -189,7 +187,7 @@ def scene(bin_dir, tmp_path_factory):
                  "backend-relay": {"upstream_timeout": "500ms", "upstream_give_up": "1s",
                                    "projection_timeout": "500ms", "max_clients": MAX_CLIENTS}}
     with Pipeline(bin_dir, overrides) as pipeline, RecordingProxy(
-            pipeline.info["client_url"].removeprefix("http://")) as proxy:
+            pipeline.info["client_url"].removeprefix("http://")) as proxy, down:
         yield Scene(pipeline, proxy, rogues)
     for r in rogues.values():
         r.__exit__()

@@ -1,6 +1,5 @@
 """backend-relay: what clients are told when a runtime fails, what they never hear, and recovery."""
 
-import contextlib
 import socket
 import struct
 import threading
@@ -10,7 +9,7 @@ import pytest
 
 import ws
 from fake_runtime import FakeRuntime, wait_until
-from relay import Stage, event, free_port
+from relay import Stage, event
 
 QUICK = {"upstream_timeout": "1500ms"}
 
@@ -100,10 +99,10 @@ def test_name_that_does_not_resolve(bin_dir):
 
 
 def test_something_else_listens_there(bin_dir):
-    port = free_port()
-    registry = [{"runtime_id": "ssh", "url": f"ws://127.0.0.1:{port}"}]
-    with Stage(bin_dir, QUICK, registry=registry) as stage, \
-            contextlib.closing(socket.create_server(("127.0.0.1", port))) as other:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        registry = [{"runtime_id": "ssh", "url": f"ws://127.0.0.1:{port}"}]
+
         def greet():
             while True:
                 try:
@@ -113,9 +112,10 @@ def test_something_else_listens_there(bin_dir):
                 connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
                 connection.close()
         threading.Thread(target=greet, daemon=True).start()
-        code = refused(stage, runtime="ssh")[0]
-        assert code in ("backend.malformed_frame", "backend.runtime_unavailable",
-                        "backend.runtime_unsupported", "backend.upstream_disconnect")
+        with Stage(bin_dir, QUICK, registry=registry) as stage:
+            code = refused(stage, runtime="ssh")[0]
+            assert code in ("backend.malformed_frame", "backend.runtime_unavailable",
+                            "backend.runtime_unsupported", "backend.upstream_disconnect")
 
 
 def test_worker_and_runtime_that_are_not_there(stage):

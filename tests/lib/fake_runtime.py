@@ -22,6 +22,8 @@ import urllib.parse
 
 import msgpack
 
+import ports
+
 DEADLINE_S = 20
 BATCH_EVENTS, BATCH_BYTES = 64, 256 * 1024
 LOG = 0x5EED0001
@@ -47,8 +49,9 @@ class _Connection:
 
 
 class FakeRuntime:
-    def __init__(self, token="the-runtime-token", unix_path=None, port=0):
-        self.token, self.unix_path, self._port = token, unix_path, port
+    def __init__(self, token="the-runtime-token", unix_path=None):
+        self.token, self.unix_path = token, unix_path
+        self._held = ports.reserve()
         self.epoch, self.log = 1, LOG
         self.records = []
         self.oldest = 1            # the first sequence that is retained
@@ -80,8 +83,7 @@ class FakeRuntime:
         if self.unix_path:
             self._server = await asyncio.start_unix_server(self._serve, str(self.unix_path))
         else:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-            self._port = self._server.sockets[0].getsockname()[1]
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     def stop(self):
         """Listens no more and cuts what is open. start() begins again at the same place."""
@@ -105,11 +107,11 @@ class FakeRuntime:
 
     @property
     def url(self):
-        return f"unix:{self.unix_path}" if self.unix_path else f"ws://127.0.0.1:{self._port}"
+        return f"unix:{self.unix_path}" if self.unix_path else f"ws://127.0.0.1:{self.port}"
 
     @property
     def port(self):
-        return self._port
+        return ports.number(self._held)
 
     # What is in the log.
 

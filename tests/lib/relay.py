@@ -11,24 +11,18 @@ import json
 import pathlib
 import secrets
 import signal
-import socket
 import subprocess
 import tempfile
 import urllib.error
 import urllib.request
 
+import ports
 import ws
 from daemon import DEADLINE_S, Daemon
 from fake_projection import FakeProjection
 from fake_runtime import FakeRuntime, wait_until
 
 ROLES = ("operator", "viewer")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Relay(Daemon):
@@ -40,7 +34,8 @@ class Relay(Daemon):
         self.wrapper = list(wrapper)
         self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix="sl-"))
         super().__init__(pathlib.Path(bin_dir) / "backend-relay", self.dir / "relay.log")
-        self.port, self.status_port = free_port(), free_port()
+        self._held = [ports.reserve() for _ in range(2)]
+        self.port, self.status_port = map(ports.number, self._held)
         self.tokens, self.heard = {}, []
         self._write_files(projection_path, runtimes, overrides or {}, registry)
 
