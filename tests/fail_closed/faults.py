@@ -10,7 +10,7 @@ import copy
 import signal
 import struct
 
-from gate import Cut, Spoilt, frame, pack
+from gate import Cut, Spoilt, frame, pack, place_of
 from projection import (AUTHORIZE, CLOSE_PASS, ERROR, HELLO, PASS, PROJECT, PROJECTED, VERDICT,
                         WELCOME)
 
@@ -204,6 +204,19 @@ def rows_swapped(rng, connection, message, data, rows):
     return Spoilt(pack(message), valid=k)
 
 
+def rows_of_another_pass(rng, connection, message, data, rows):
+    """What was said of the same places in another pass, best; else of any. Tickets are as said."""
+    places = [place_of(row) for row in message[2]]
+    others = [said for pass_id, said in connection.verdicts.items() if pass_id != message[1]]
+    alike = [said for said in others if all(place in said for place in places)]
+    if not rows or None in rows or not others or not (alike or rng.random() < 0.1):
+        return None
+    said = rng.choice(alike or others)
+    message[2] = [said[place] for place in places] if alike \
+        else rng.choices(list(said.values()), k=len(rows))
+    return Spoilt(pack(message))
+
+
 def in_a_row(change, cold=False):
     """A spoiling of one row, at random; change(rng, row) → row or None. Those before are right."""
     def spoil(rng, connection, message, data, rows):
@@ -271,13 +284,14 @@ NOT_MESSAGES = (cut_within, cut_before, cut_behind, never, stuck_within, garbage
 ANSWERS = {
     PROJECTED: (*NOT_MESSAGES, another_id, of_another_pass, twice, swapped_answers,
                 before_it_was_asked, no_rows, row_missing, row_too_many, rows_reversed,
-                rows_swapped),
+                rows_swapped, rows_of_another_pass),
     PASS: (*NOT_MESSAGES, another_id, twice, pass_without_verdict, pass_without_revision),
     WELCOME: (*NOT_MESSAGES, twice, another_version),
 }
 ROWS = ((another_ticket, False), (another_verdict, False), (rewrite_of_nothing, True),
         (payload_where_none_is, False), (payload_that_is_no_text, True),
         (state_in_the_future, False), (another_row_length, False))
+MORE_OFTEN = {rows_of_another_pass: 3}  # weights; not every moment has other rows that would fit
 KIND_NAMES = {PROJECTED: "verdicts", PASS: "a pass", WELCOME: "welcome"}
 
 
@@ -471,8 +485,8 @@ def make_table():
 
 def _spoil(kind, name, spoil):
     name = f"{KIND_NAMES[kind]}: {name.replace('_', ' ')}"
-    return name, 1 if kind == PROJECTED else 0.4, \
-        lambda n, r, g: Spoil(n, r, g, kind, spoil)
+    weight = MORE_OFTEN.get(spoil, 1 if kind == PROJECTED else 0.4)
+    return name, weight, lambda n, r, g: Spoil(n, r, g, kind, spoil)
 
 
 FAULTS = make_table()

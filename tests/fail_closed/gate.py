@@ -9,6 +9,7 @@ import asyncio
 import collections
 import dataclasses
 import os
+import re
 import resource
 import signal
 import struct
@@ -45,14 +46,33 @@ def frame(body):
     return struct.pack("<I", len(body)) + body
 
 
+def place_of(row):
+    """Of an event in its pass, counted from 0: what a ticket tells besides the pass."""
+    return row[0] & 0xFFFFFFFF
+
+
 async def read_frame(reader):
-    """(message, the frame's bytes); None at the end."""
+    """(message, the frame's bytes), or IncompleteReadError with the bytes of a part of a frame."""
+    head = await reader.readexactly(4)
     try:
-        head = await reader.readexactly(4)
         body = await reader.readexactly(struct.unpack("<I", head)[0])
-    except (asyncio.IncompleteReadError, OSError):
-        return None
+    except asyncio.IncompleteReadError as end:
+        raise asyncio.IncompleteReadError(head + end.partial, None) from None
     return msgpack.unpackb(body, raw=False, strict_map_key=False), head + body
+
+
+def begin_of_project(data):
+    """(pass_id, how many rows, the number of the first event) of a PROJECT that was cut off, or
+    None when it tells less, or is another message."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(data[4:])
+    try:
+        unpacker.read_array_header()
+        kind, pass_id, rows = unpacker.unpack(), unpacker.unpack(), unpacker.read_array_header()
+    except (msgpack.UnpackException, ValueError):
+        return None
+    number = re.search(rb'"n": *(\d+)\D', data)
+    return (pass_id, rows, int(number[1])) if kind == PROJECT and number else None
 
 
 class Backend:
@@ -105,44 +125,69 @@ class Connection:
         self.gate, self.reader, self.writer = gate, reader, writer
         self.number = gate.connections
         self.passes = {}                     # pass_id → (role, worker_id)
+        self.verdicts = collections.defaultdict(dict)  # pass_id → {place: row}, cold ones only
         self.requests = collections.deque()  # sent to projection and not answered
         self.welcomed = self.ended = False
         self.kept = []     # answers that a fault holds back
         self.silent = False  # nothing goes to the relay any more
         self.gone = asyncio.Event()  # the relay has closed
-        self._alone = None  # (worker_id, number) when the newest request holds that one event
+        self._cut = asyncio.Event()  # nothing goes on to projection any more
+        self._alone = None  # (worker_id, number) when the newest PROJECT holds that one event
 
     async def run(self):
         self._backend_reader, self._backend_writer = await self.gate.backend.connect()
-        tasks = [asyncio.ensure_future(self._pump_requests()),
-                 asyncio.ensure_future(self._pump_answers())]
+        requests, *others = tasks = [asyncio.ensure_future(coroutine) for coroutine in (
+            self._pump_requests(), self._pump_answers(), self._cut.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done() and not isinstance(task.exception(), (Cut, OSError, type(None))):
                     raise task.exception()
+            self.note_end()
+            self._end_towards_relay(others)
+            await asyncio.wait_for(requests, DEADLINE_S)
         finally:
             for task in tasks:
                 task.cancel()
-            self._backend_writer.close()
-            self.note_end()
+
+    def _end_towards_relay(self, tasks):
+        """It can still say what it has on its way: it may blame what it has asked last."""
+        for task in tasks:
+            task.cancel()
+        self._cut.set()
+        self._backend_writer.transport.abort()
+        self.writer.write_eof()
+
+    def hang_up(self):
+        self._cut.set()
 
     def note_end(self):
         if self.ended:
             return
         self.ended = True
-        self.gate.ledger.note(f"connection {self.number} ends, alone: {self._alone}")
+        self.gate.ledger.note(f"connection {self.number} ends")
         if self.welcomed:
             self.gate.ends += 1
-        if self._alone is not None:
-            self.gate.ledger.note_death(*self._alone)
 
     # From the relay.
 
     async def _pump_requests(self):
-        while (got := await read_frame(self.reader)) is not None:
-            message, data = got
-            self._note_request(message)
+        """Until the relay has closed, also when nothing goes on to projection any more."""
+        try:
+            while True:
+                message, data = await read_frame(self.reader)
+                self._note_request(message)
+                if not self._cut.is_set():
+                    await self._pass_on(message, data)
+        except asyncio.IncompleteReadError as end:
+            self._note_death(end.partial)
+        except OSError as error:
+            self.gate.ledger.note(f"connection {self.number}: {error!r}")
+            self.gate.ledger.note_unknown_death()
+        self.gone.set()
+
+    async def _pass_on(self, message, data):
+        try:
             if any(load.POISON in row[2] for row in self.rows_asked(message)):
                 self.gate.backend.signal(signal.SIGKILL)
                 raise Cut()
@@ -150,7 +195,21 @@ class Connection:
                 await self.gate.fault.on_request(self, message)
             self._backend_writer.write(data)
             await self._backend_writer.drain()
-        self.gone.set()
+        except (Cut, OSError):
+            self._cut.set()
+
+    def _note_death(self, partial):
+        """Of the newest request, unless there are others: projection may have ended over it."""
+        if partial:
+            begin = begin_of_project(partial)
+            if begin is None:
+                self.gate.ledger.note_unknown_death()
+                return
+            pass_id, rows, number = begin
+            self._alone = (self.passes[pass_id][1], number) if rows == 1 else None
+        self.gate.ledger.note(f"connection {self.number} is closed, alone: {self._alone}")
+        if self._alone is not None:
+            self.gate.ledger.note_death(*self._alone)
 
     @staticmethod
     def rows_asked(message):
@@ -160,20 +219,21 @@ class Connection:
         if message[0] not in REQUESTS:
             return
         self.requests.append(message)
-        self._alone = None
         if message[0] == OPEN_PASS:
             self.passes[message[1]] = (message[2], message[4])
-        rows = self.rows_asked(message)
-        if len(rows) == 1:
-            worker_id = self.passes[message[1]][1]
-            number = self.gate.ledger.number(worker_id, rows[0][2])
+        if message[0] == PROJECT:
+            worker_id, rows = self.passes[message[1]][1], message[2]
+            number = self.gate.ledger.number(worker_id, rows[0][2]) if len(rows) == 1 else None
             self._alone = None if number is None else (worker_id, number)
 
     # From projection.
 
     async def _pump_answers(self):
-        while (got := await read_frame(self._backend_reader)) is not None:
-            message, data = got
+        while True:
+            try:
+                message, data = await read_frame(self._backend_reader)
+            except (asyncio.IncompleteReadError, OSError):
+                return
             rows = self._note_answer(message)
             if self.silent:
                 continue
@@ -217,7 +277,8 @@ class Connection:
             return []
         role, worker_id = self.passes[message[1]]
         rows = []
-        for (_, warm, payload), (_, verdict, projected, _) in zip(request[2], message[2]):
+        for (_, warm, payload), said in zip(request[2], message[2]):
+            _, verdict, projected, _ = said
             number = self.gate.ledger.number(worker_id, payload)
             outcome = {"pass": delivered(payload), "rewrite": delivered(projected),
                        "deny": DENIED, "refused": REFUSED}[verdict]
@@ -227,6 +288,8 @@ class Connection:
             if row is not None:
                 self.gate.ledger.give(*row)
             rows.append(row)
+            if row is not None:
+                self.verdicts[message[1]][place_of(said)] = said
         return rows
 
 
@@ -242,7 +305,7 @@ class Gate:
     def hang_up(self):
         """The relay's connection ends."""
         if self.current is not None and not self.current.ended:
-            self.current.writer.close()
+            self.current.hang_up()
 
     async def start(self):
         self._server = await asyncio.start_unix_server(self._serve, self.path)
@@ -264,6 +327,8 @@ class Gate:
             if self.fault is not None:
                 await self.fault.on_connect(connection)
             await connection.run()
+        except asyncio.TimeoutError:
+            self.ledger.violate(f"the relay keeps a connection that has ended: {self.fault}")
         except (Cut, OSError):
             pass
         except asyncio.CancelledError:

@@ -23,6 +23,7 @@ class Ledger:
         self._given = {}
         self._released = collections.defaultdict(set)
         self._deaths = collections.Counter()
+        self._unknown_deaths = 0
         self.violations = []
         self.counts = collections.Counter()
         self.trace = collections.deque(maxlen=TRACE_MAX)
@@ -58,7 +59,7 @@ class Ledger:
 
     def _has_gap(self, worker_id):
         """Readers may differ in what they were fed: an event that ended projection is left out."""
-        return any(worker == worker_id and deaths >= DEATHS_MAX
+        return any(worker == worker_id and deaths + self._unknown_deaths >= DEATHS_MAX
                    for (worker, _), deaths in self._deaths.items())
 
     def release(self, worker_id, role, number, outcome):
@@ -72,6 +73,11 @@ class Ledger:
         """Projection ended with this event alone under way."""
         self._deaths[worker_id, number] += 1
 
+    def note_unknown_death(self):
+        """It ended, and what was under way can't be known."""
+        self._unknown_deaths += 1
+        self.counts["unknown deaths"] += 1
+
     def may_be_withheld(self, worker_id, role, number):
         return REFUSED in self.outcomes(worker_id, role, number) or \
-            self._deaths[worker_id, number] >= DEATHS_MAX
+            self._deaths[worker_id, number] + self._unknown_deaths >= DEATHS_MAX

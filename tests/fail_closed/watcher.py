@@ -78,7 +78,8 @@ class Watcher:
             self._connection.transport.abort()
 
     def cut(self):
-        """As a lost network does."""
+        """As a lost network does. It comes back, and reads."""
+        self.resume()
         if self._connection is not None:
             self._connection.transport.abort()
 
