@@ -31,6 +31,9 @@ int policy_read_text(const char *key, size_t max_bytes, bool may_be_empty, char 
 	const char *text = yaml_text(node);
 	if (text == NULL || (text[0] == '\0' && !may_be_empty))
 		return yaml_fail(error, tree, node, "%s must be a text", key);
+	if (!yaml_is_text(node))
+		return yaml_fail(error, tree, node,
+			"%s must be a text; what looks like something else goes in quotes", key);
 	if (strlen(text) > max_bytes)
 		return yaml_fail(error, tree, node, "%s is longer than %zu bytes", key, max_bytes);
 	*out = strdup(text);

@@ -46,6 +46,33 @@ static yaml_mark_t place_of_problem(const yaml_parser_t *parser, const uint8_t *
 	return mark;
 }
 
+static bool has_tag(const yaml_event_t *event)
+{
+	switch (event->type) {
+	case YAML_SCALAR_EVENT:
+		return event->data.scalar.tag != NULL;
+	case YAML_SEQUENCE_START_EVENT:
+		return event->data.sequence_start.tag != NULL;
+	case YAML_MAPPING_START_EVENT:
+		return event->data.mapping_start.tag != NULL;
+	default:
+		return false;
+	}
+}
+
+/* What YAML's core schema takes for null: nothing of ours is ever null. */
+static bool is_null(const yaml_event_t *event)
+{
+	static const char *const words[] = {"", "~", "null", "Null", "NULL"};
+	if (event->type != YAML_SCALAR_EVENT || event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (strcmp((const char *)event->data.scalar.value, words[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Refuses aliases before the tree is built: libyaml resolves them to shared nodes, and a file of a
  * few lines could then describe a tree of billions.
@@ -98,6 +125,11 @@ static int check_events(
 		default:
 			break;
 		}
+		if (r == 0 && has_tag(&event))
+			r = fail_at(error, name, event.start_mark, "tags are not supported");
+		if (r == 0 && is_null(&event))
+			r = fail_at(error, name, event.start_mark,
+				"a value is missing here; a text goes in quotes");
 		if (r == 0 && nodes > MAX_NODES)
 			r = fail_at(error, name, event.start_mark, "too many values in the file");
 		yaml_event_delete(&event);
@@ -214,6 +246,22 @@ const yaml_node_t *yaml_lookup(struct yaml_tree *tree, const yaml_node_t *mappin
 			return value;
 	}
 	return NULL;
+}
+
+bool yaml_is_text(const yaml_node_t *node)
+{
+	static const char *const booleans[] = {"true", "True", "TRUE", "false", "False", "FALSE"};
+	const char *text = yaml_text(node);
+	if (text == NULL || node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
+		return text != NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(booleans); i++) {
+		if (strcmp(text, booleans[i]) == 0)
+			return false;
+	}
+	const char *digits = text + strspn(text, "+-.");
+	char *end;
+	strtod(text, &end);
+	return digits - text > 2 || *digits < '0' || *digits > '9' || *end != '\0';
 }
 
 const char *yaml_text(const yaml_node_t *node)

@@ -3,7 +3,7 @@
  *
  * Configuration, registry and policy files are read through this, so that each mistake is told as
  * "file:line:column: what". Limits: 1 MiB a file, one document, 32 levels, 65,536 nodes, no
- * aliases (so that a small file can't become a large tree).
+ * aliases (so that a small file can't become a large tree), no tags, nothing that is null.
  *
  * Results: 0; -EINVAL with `error` filled for a mistake in the file; another -errno (with `error`
  * filled too) when the file can't be read.
@@ -46,6 +46,9 @@ const yaml_node_t *yaml_lookup(struct yaml_tree *tree, const yaml_node_t *mappin
 
 /* The text of a scalar, NUL-terminated, or NULL for other nodes. Scalars hold no NUL inside. */
 const char *yaml_text(const yaml_node_t *node);
+
+/* Whether a scalar is a text for YAML's core schema too: in quotes, or no number and no boolean. */
+bool yaml_is_text(const yaml_node_t *node);
 
 /*
  * Walks a sequence or mapping by position. NULL at the end.

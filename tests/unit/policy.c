@@ -53,7 +53,7 @@ static const struct {
 	{"version: 1\nroles: {a: {}, a: {}}", "p:2:16: duplicate key \"a\""},
 	{"version: 1\nroles:\n  r: {}\n  r: {}", "p:4:3: duplicate key \"r\""},
 	{"version: 1\nroles:\n  r: {}\nroles: {}", "p:4:1: duplicate key \"roles\""},
-	{"version: 1\nroles:\n  r:\n", "p:3:5: expected keys and values here"},
+	{"version: 1\nroles:\n  r:\n", "p:3:5: a value is missing here; a text goes in quotes"},
 	{"version: 1\nroles: {a: *x}", "p:2:12: aliases are not supported"},
 	{"version: 1\nroles: {a: {}", "p:3:1: "},
 	{"version: 1\nroles: {a: {}, <<: *x}", "p:2:20: aliases are not supported"},
@@ -86,6 +86,21 @@ static const struct {
 	{HEAD "    events: {allow: a}", "p:4:21: allow must be a list"},
 	{HEAD "    events: {allow: [a, {}]}", "p:4:25: a glob must be a text"},
 	{HEAD "    events: {allow: [a, \"\"]}", "p:4:25: a glob must be a text"},
+	{HEAD "    events: {allow: [a, ~]}",
+		"p:4:25: a value is missing here; a text goes in quotes"},
+	{HEAD "    events: {allow: [a, null]}",
+		"p:4:25: a value is missing here; a text goes in quotes"},
+	{HEAD "    events: {allow: [5]}",
+		"p:4:22: a glob must be a text; what looks like something else goes in quotes"},
+	{HEAD "    events: {allow: [True]}",
+		"p:4:22: a glob must be a text; what looks like something else goes in quotes"},
+	{HEAD "    observe: [{runtime: 1e5, worker: b}]",
+		"p:4:25: runtime must be a text; what looks like something else goes in quotes"},
+	{HEAD "    observe: [{runtime: !!str a, worker: b}]", "p:4:25: tags are not supported"},
+	{HEAD "    observe: !x [{runtime: a, worker: b}]", "p:4:14: tags are not supported"},
+	{HEAD "    events: !!map {allow: [a]}", "p:4:13: tags are not supported"},
+	{RULE("{in: [a], path: b, action: mask, with: }"),
+		"p:5:48: a value is missing here; a text goes in quotes"},
 	{HEAD "    commands: {allow: [a], grant: [b]}", "p:4:28: unknown key \"grant\""},
 	{HEAD "    redact: {}", "p:4:13: redact must be a list"},
 	{RULE("mask"), "p:5:9: expected keys and values here"},
@@ -167,6 +182,25 @@ static void mistakes_are_told_with_line_and_column(void **state)
 			assert_string_equal(error.text, expected);
 		else if (strncmp(error.text, expected, len) != 0)
 			fail_msg("%s and not %s", error.text, expected);
+	}
+}
+
+static void texts_that_look_like_something_else_are_read_when_they_are_none(void **state)
+{
+	(void)state;
+	static const char *const words[] = {"'5'", "\"5\"", "'~'", "'null'", "'true'", "a5", "5a",
+		"1.2.3", "yes", "truly", "nulls", "-.-", "'-1'", "e5", "./5", "'0x1f'"};
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		char text[256];
+		snprintf(text, sizeof(text), HEAD "    events: {allow: [%s]}", words[i]);
+		struct policy policy;
+		struct yaml_error error;
+		if (parse(&policy, text, &error) != 0)
+			fail_msg("%s: %s", text, error.text);
+		const char *glob = policy.role[0].events_allow.glob[0];
+		const char *word = words[i] + (words[i][0] == '\'' || words[i][0] == '"');
+		assert_memory_equal(glob, word, strlen(glob));
+		policy_free(&policy);
 	}
 }
 
@@ -255,7 +289,7 @@ static void everything_that_is_written_is_read(void **state)
 	assert_string_equal(viewer->block[1].all_done.glob[1], "h");
 	assert_string_equal(viewer->nested_by->glob[1], "id");
 	assert_int_equal(policy_find_role(&policy, "empty", 5)->block_count, 0);
-	assert_false(policy_needs_key(&policy));
+	assert_null(policy_needs_key(&policy));
 	policy_free(&policy);
 }
 
@@ -297,6 +331,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mistakes_are_told_with_line_and_column),
+		cmocka_unit_test(texts_that_look_like_something_else_are_read_when_they_are_none),
 		cmocka_unit_test(texts_that_are_too_long_are_refused),
 		cmocka_unit_test(everything_that_is_written_is_read),
 		cmocka_unit_test(names_alone_decide_what_may_be_observed_and_done),
