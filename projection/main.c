@@ -58,9 +58,11 @@ static int load_key(
 {
 	*key = (struct projection_key){0};
 	if (options->key_file == NULL) {
-		if (!policy_needs_key(policy))
+		const struct redact_rule *rule = policy_needs_key(policy);
+		if (rule == NULL)
 			return 0;
-		fprintf(stderr, "%s: the action \"hash\" needs --key FILE\n", options->policy);
+		fprintf(stderr, "%s:%.*s: the action \"hash\" needs --key FILE\n", options->policy,
+			(int)strcspn(rule->place, " "), rule->place);
 		return EXIT_USAGE;
 	}
 	char path[4096];
@@ -205,7 +207,10 @@ static int check_policy(const struct options *options)
 {
 	struct policy policy;
 	int code = load_policy(&policy, options->policy);
-	if (code == 0)
+	const struct redact_rule *hash = code == 0 ? policy_needs_key(&policy) : NULL;
+	if (hash != NULL)
+		printf("%s: OK with --key FILE, for %s\n", options->policy, hash->place);
+	else if (code == 0)
 		printf("%s: OK\n", options->policy);
 	policy_free(&policy);
 	return code;

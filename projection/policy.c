@@ -125,13 +125,13 @@ bool policy_may_command(const struct policy_role *role, const char *runtime_id,
 	       !glob_list_matches(&role->commands_deny, operation, operation_len);
 }
 
-bool policy_needs_key(const struct policy *policy)
+const struct redact_rule *policy_needs_key(const struct policy *policy)
 {
 	for (size_t i = 0; i < policy->role_count; i++) {
 		for (size_t j = 0; j < policy->role[i].redact_count; j++) {
 			if (policy->role[i].redact[j].action == REDACT_HASH)
-				return true;
+				return &policy->role[i].redact[j];
 		}
 	}
-	return false;
+	return NULL;
 }

@@ -136,8 +136,8 @@ bool policy_may_observe_some(const struct policy_role *role, const char *runtime
 bool policy_may_command(const struct policy_role *role, const char *runtime_id,
 	const char *worker_id, const char *operation, size_t operation_len);
 
-/* Whether any rule needs the key from the command line. */
-bool policy_needs_key(const struct policy *policy);
+/* The first rule that needs the key from the command line, or NULL. */
+const struct redact_rule *policy_needs_key(const struct policy *policy);
 
 /* "mask", "remove", …; "secrets" for REDACT_SECRETS. */
 const char *redact_action_name(enum redact_action action);
