@@ -105,7 +105,7 @@ static int read_entries(
 }
 
 static const struct config_key table_keys[] = {
-	{.name = "tokens", .type = CONFIG_CUSTOM, .read = read_entries},
+	{.name = "tokens", .type = CONFIG_CUSTOM, .required = true, .read = read_entries},
 	{0},
 };
 
