@@ -396,15 +396,29 @@ static void api_start(struct api_request *request, const struct ws_request *head
 		api_refuse(request, DIAGNOSTIC_BACKEND_TOO_MANY_CONNECTIONS);
 }
 
+static const char worker_command_route[] = "/api/runtimes/{}/workers/{}/{}";
+static const char workers_route[] = "/api/runtimes/{}/workers";
+
 /* …/workers/{worker_id}/{command}; and creating a worker. */
 bool api_is_command(const struct ws_request *head)
 {
 	struct ws_segment segments[3];
-	return ws_request_matches(
-		       head, "/api/runtimes/{}/workers/{}/{}", segments, ARRAY_SIZE(segments)) ||
+	return ws_request_matches(head, worker_command_route, segments, ARRAY_SIZE(segments)) ||
 	       (ws_request_method(head) == WS_METHOD_OTHER &&
-		       ws_request_matches(
-			       head, "/api/runtimes/{}/workers", segments, ARRAY_SIZE(segments)));
+		       ws_request_matches(head, workers_route, segments, ARRAY_SIZE(segments)));
+}
+
+/* Whom a command is for, as far as there is such a name. */
+static void name_target(
+	const struct relay *relay, const struct ws_request *head, struct api_request *out)
+{
+	struct ws_segment segments[3];
+	bool one = ws_request_matches(head, worker_command_route, segments, ARRAY_SIZE(segments));
+	if (!one && !ws_request_matches(head, workers_route, segments, ARRAY_SIZE(segments)))
+		return;
+	out->runtime = registry_find(&relay->registry, segments[0].text);
+	if (one && !id_set(&out->worker_id, segments[1].text, segments[1].len))
+		out->worker_id = (struct id){0};
 }
 
 static bool find_route(const struct relay *relay, const struct ws_request *head,
@@ -418,10 +432,11 @@ static bool find_route(const struct relay *relay, const struct ws_request *head,
 	}
 	if (api_is_command(head)) {
 		*refusal = DIAGNOSTIC_BACKEND_RUNTIME_UNSUPPORTED;
+		name_target(relay, head, out);
 		return true;
 	}
 	bool one = ws_request_matches(head, "/api/runtimes/{}/workers/{}", segment, 2);
-	if (!one && !ws_request_matches(head, "/api/runtimes/{}/workers", segment, 1))
+	if (!one && !ws_request_matches(head, workers_route, segment, 1))
 		return false;
 	out->route = one ? API_WORKER : API_WORKERS;
 	out->runtime = registry_find(&relay->registry, segment[0].text);

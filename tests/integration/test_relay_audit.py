@@ -104,6 +104,20 @@ def test_every_refusal_is_a_line(bin_dir, plain):
         assert not lines(audit(stage), "begin")
 
 
+def test_a_refused_command_names_whom_it_was_for(bin_dir):
+    with Stage(bin_dir) as stage:
+        for method, path, runtime_id, worker_id in (
+                ("POST", "r0/workers/w/input", "r0", "w"),
+                ("GET", "r0/workers/w/transcript", "r0", "w"),
+                ("POST", "r9/workers/w/input", "-", "w"), ("POST", "r0/workers", "r0", "-"),
+                ("POST", "r0/workers/%0aCODE=x/input", "r0", "-")):
+            before = len(lines(audit(stage), "refused"))
+            assert stage.relay.get("/api/runtimes/" + path, method=method)[1] == \
+                "backend.runtime_unsupported"
+            record = lines(audit(stage), "refused")[before]
+            assert (record["RUNTIME_ID"], record["WORKER_ID"]) == (runtime_id, worker_id), path
+
+
 def test_no_payload_token_or_cursor_is_in_the_log(bin_dir):
     with Stage(bin_dir) as stage:
         fill(stage)
