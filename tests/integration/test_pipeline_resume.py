@@ -77,7 +77,11 @@ def through_restarts(pipeline, restarts):
             steady.send(AFTER_EACH_RESTART)
             restart()
             steady.send(AFTER_EACH_RESTART)
-            follower.until(len(steady.lines))
+            try:
+                follower.until(len(steady.lines))
+            except AssertionError:
+                pipeline.explain()
+                raise
         steady.close()
         cursor = follower.cursor
         assert [e.payload_bytes for e in follower.events] == steady.lines

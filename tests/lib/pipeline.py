@@ -19,6 +19,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import urllib.request
 
 import ws
 from follower import Follower
@@ -140,6 +141,16 @@ class Pipeline:
 
     def logs(self):
         return "".join(f"--- {name}\n{self.log(name)}" for name in PROCESSES)
+
+    def explain(self):
+        """Prints where everybody stands, for a test that waits in vain."""
+        for verb in ("status", "workers"):
+            result = self.eventlogctl(verb, check=False)
+            print((result.stdout + result.stderr).decode())
+        for name in ("wsgate", "backend-relay"):
+            with urllib.request.urlopen(self.status_url(name) + "/metrics", timeout=20) as answer:
+                print(answer.read().decode())
+        print(self.logs())
 
     # Deaths.
 
