@@ -11,6 +11,7 @@ import argparse
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,12 +32,15 @@ def parse_arguments(description):
 
 def run(command, directory, environment=None):
     """(code, output); a test that hangs has noticed too."""
+    process = subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, env=environment, start_new_session=True)
     try:
-        done = subprocess.run(command, cwd=directory, capture_output=True, timeout=TIMEOUT_S,
-                              env=environment, check=False)
+        output, _ = process.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+        process.communicate()
         return "hangs", b""
-    return done.returncode, done.stdout + done.stderr
+    return process.returncode, output
 
 
 def build(tree, programs, jobs):
