@@ -63,6 +63,9 @@ class Steady:
         self.lines += more
         self._publisher.send(*more)
 
+    def explain(self):
+        self._publisher.explain()
+
     def close(self):
         self._publisher.close()
 
@@ -80,6 +83,7 @@ def through_restarts(pipeline, restarts):
             try:
                 follower.until(len(steady.lines))
             except AssertionError:
+                steady.explain()
                 pipeline.explain()
                 raise
         steady.close()

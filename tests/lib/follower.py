@@ -22,6 +22,7 @@ class Follower:
         self._connect, self.cursor = connect, cursor
         self._client = None
         self.events, self.diagnostics = [], []
+        self.ends = []  # of its sessions: (events by then, close code, reason)
         self.sessions = self.seams = 0
 
     def __enter__(self):
@@ -51,12 +52,16 @@ class Follower:
         end = time.monotonic() + deadline_s
         while not condition():
             left = end - time.monotonic()
-            assert left > 0, (f"{len(self.events)} events in {self.sessions} sessions, "
-                              f"diagnostics {self.diagnostics}")
+            assert left > 0, self._summary()
             if self._client is None and not self._open():
                 time.sleep(RETRY_S)  # what a viewer does whose backend is not there
                 continue
             self._take(min(left, 1.0))
+
+    def _summary(self):
+        current = self._client.summary() if self._client is not None else "none"
+        return (f"{len(self.events)} events in {self.sessions} sessions, ended {self.ends}, "
+                f"diagnostics {self.diagnostics}; the current session: {current}")
 
     def _open(self):
         try:
@@ -75,6 +80,8 @@ class Follower:
         except AssertionError:
             return  # nothing came; the deadline is follow()'s
         if frame is None:
+            self.ends.append((len(self.events), self._client.close_code,
+                              self._client.close_reason))
             self._client = None
         elif frame["kind"] == "event":
             event = self._client.last_event()

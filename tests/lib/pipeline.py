@@ -256,6 +256,10 @@ class Publisher:
             self._process.stdin.write(line + b"\n")
         self._process.stdin.flush()
 
+    def explain(self):
+        """Prints what it has said so far, for a test that waits in vain."""
+        print(f"publisher: exit {self._process.poll()}\n{b''.join(self._stderr).decode()}")
+
     def close(self):
         self._process.stdin.close()
         try:

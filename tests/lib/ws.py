@@ -160,7 +160,7 @@ class Client:
             came = self._changed.wait_for(
                 lambda: len(self.frames) > self._taken or self._closed,
                 deadline_s or self.deadline_s)
-            assert came, f"no frame within the deadline, after {self._summary()}"
+            assert came, f"no frame within the deadline, after {self.summary()}"
             if len(self.frames) == self._taken:
                 return None
             self._taken += 1
@@ -172,10 +172,10 @@ class Client:
         taken = []
         while True:
             left = end - time.monotonic()
-            assert left > 0, f"not within the deadline: {self._summary()}"
+            assert left > 0, f"not within the deadline: {self.summary()}"
             frame = self.frame(left)
             assert frame is not None, \
-                f"closed ({self.close_code} {self.close_reason}) after {self._summary()}"
+                f"closed ({self.close_code} {self.close_reason}) after {self.summary()}"
             taken.append(frame)
             if condition(frame):
                 return taken
@@ -189,7 +189,7 @@ class Client:
             left = end - time.monotonic()
             frame = self.frame(left) if left > 0 else None
             assert frame is not None, \
-                f"{len(events)} of {count} events; close {self.close_code}; {self._summary()}"
+                f"{len(events)} of {count} events; close {self.close_code}; {self.summary()}"
             if frame["kind"] == "event":
                 events.append(self._event(index))
         return events
@@ -222,14 +222,14 @@ class Client:
         """(close code, reason) once the session has ended."""
         with self._changed:
             ended = self._changed.wait_for(lambda: self._closed, deadline_s or self.deadline_s)
-        assert ended, f"still open after {self._summary()}"
+        assert ended, f"still open after {self.summary()}"
         return self.close_code, self.close_reason
 
     def _event(self, index):
         return Event(self.frames[index]["envelope"],
                      member_text(self.raw[index], "envelope", "payload"))
 
-    def _summary(self):
+    def summary(self):
         kinds = [f["kind"] if isinstance(f, dict) else "binary" for f in self.frames]
         others = [f for f in self.frames if isinstance(f, dict) and f["kind"] == "diagnostic"]
         return f"{len(kinds)} frames ({kinds.count('event')} events), diagnostics {others}"
