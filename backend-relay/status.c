@@ -100,7 +100,7 @@ static void status_on_error(struct ws_server *server, int error)
 }
 
 static const struct ws_server_handler handler = {
-	status_on_exchange, status_on_gone, status_on_error};
+	.on_exchange = status_on_exchange, .on_gone = status_on_gone, .on_error = status_on_error};
 
 int status_open(struct relay *relay, int fd, unsigned int max_connections)
 {

@@ -45,10 +45,12 @@ static void gate_on_accept_error(struct ws_server *server, int error)
 			strerror(-error));
 }
 
-static const struct ws_server_handler runtime_handler = {
-	gate_on_runtime_exchange, gate_on_gone, gate_on_accept_error};
-static const struct ws_server_handler status_handler = {
-	gate_on_status_exchange, gate_on_gone, gate_on_accept_error};
+static const struct ws_server_handler runtime_handler = {.on_exchange = gate_on_runtime_exchange,
+	.on_gone = gate_on_gone,
+	.on_error = gate_on_accept_error};
+static const struct ws_server_handler status_handler = {.on_exchange = gate_on_status_exchange,
+	.on_gone = gate_on_gone,
+	.on_error = gate_on_accept_error};
 
 int gate_open(struct gate *gate, struct daemon *daemon, const struct config *config,
 	const char *token, size_t token_len)

@@ -160,11 +160,16 @@ void ws_exchange_respond(struct ws_exchange *exchange, unsigned int status, cons
 	exchange_flush(exchange);
 }
 
+const char *ws_exchange_status_word(unsigned int status)
+{
+	return status_row(status)->word;
+}
+
 void ws_exchange_refuse(
 	struct ws_exchange *exchange, unsigned int status, const char *code, const char *message)
 {
 	_cleanup_buf_ struct buf body = {0};
-	const char *word = code != NULL ? code : status_row(status)->word;
+	const char *word = code != NULL ? code : ws_exchange_status_word(status);
 	if (buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}\n", word, message) <
 		0)
 		buf_reset(&body, 0);
@@ -179,7 +184,11 @@ void ws_exchange_refuse_status(struct ws_exchange *exchange, unsigned int status
 /* A head that never becomes an exchange: nothing of Sightline has a code for it. */
 static void refuse_head(struct ws_exchange *exchange, unsigned int status)
 {
-	exchange->server->counters.heads_refused++;
+	struct ws_server *server = exchange->server;
+	bool asked = status != 408 || ws_request_has_begun(exchange->request);
+	server->counters.heads_refused++;
+	if (server->handler->on_refused != NULL && asked)
+		server->handler->on_refused(server, exchange, status);
 	ws_exchange_refuse_status(exchange, status);
 }
 

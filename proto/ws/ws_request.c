@@ -293,6 +293,11 @@ enum ws_feed_result ws_request_feed(
 	return WS_FEED_MORE;
 }
 
+bool ws_request_has_begun(const struct ws_request *request)
+{
+	return request->head_bytes > 0;
+}
+
 unsigned int ws_request_refusal(const struct ws_request *request)
 {
 	return request->refusal;

@@ -38,6 +38,8 @@ enum ws_feed_result {
 _must_check_ enum ws_feed_result ws_request_feed(
 	struct ws_request *request, const void *bytes, size_t len, size_t *consumed);
 unsigned int ws_request_refusal(const struct ws_request *request);
+/* Whether anything of a head has come. */
+bool ws_request_has_begun(const struct ws_request *request);
 
 /* ---- what it says ---- */
 

@@ -61,6 +61,13 @@ struct ws_server_handler {
 	void (*on_gone)(struct ws_server *server, struct ws_exchange *exchange);
 	/* accept() failed with something that is not a peer's doing (EMFILE, ENOMEM). */
 	void (*on_error)(struct ws_server *server, int error);
+	/*
+	 * A request that is answered here because its head is too long, too slow, malformed, or of
+	 * a method that is not taken. The exchange may be asked for its peer, and no more. Not told
+	 * of a connection on which nothing came. May be NULL.
+	 */
+	void (*on_refused)(
+		struct ws_server *server, struct ws_exchange *exchange, unsigned int status);
 };
 
 struct ws_server_counters {
@@ -114,6 +121,8 @@ void ws_exchange_refuse(
 	struct ws_exchange *exchange, unsigned int status, const char *code, const char *message);
 /* The same where there is no more to say than the status. */
 void ws_exchange_refuse_status(struct ws_exchange *exchange, unsigned int status);
+/* The code in that body; "refused" for a status that is never answered. */
+const char *ws_exchange_status_word(unsigned int status);
 
 struct ws_peer_handler {
 	/* The answer to the upgrade is on its way. */

@@ -73,7 +73,8 @@ static void remove_socket(void)
 
 static void set_up(void)
 {
-	static const struct ws_server_handler handler = {on_exchange, on_gone, on_error};
+	static const struct ws_server_handler handler = {
+		.on_exchange = on_exchange, .on_gone = on_gone, .on_error = on_error};
 	struct ws_context *context;
 	struct ws_context_config context_config = {.max_connections = 16, .server_only = true};
 	struct ws_server_config config = {.max_connections = 4, .max_queued_bytes = 65536};

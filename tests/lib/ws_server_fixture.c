@@ -33,7 +33,16 @@ static void on_gone(struct ws_server *server, struct ws_exchange *exchange)
 	f->gone++;
 }
 
-static const struct ws_server_handler server_handler = {on_exchange, on_gone, ws_fixture_on_error};
+static void on_refused(struct ws_server *server, struct ws_exchange *exchange, unsigned int status)
+{
+	struct server_fixture *f = fixture_of(server);
+	assert_string_not_equal(ws_exchange_peer_text(exchange), "");
+	f->refused++;
+	f->refused_status = status;
+}
+
+static const struct ws_server_handler server_handler = {
+	on_exchange, on_gone, ws_fixture_on_error, on_refused};
 
 static void on_open(struct ws_peer *peer)
 {

@@ -30,7 +30,8 @@ struct server_fixture {
 
 	struct ws_exchange *exchange; /* waiting for an answer */
 	struct ws_peer *peer;
-	unsigned int exchanges, gone, opened, data, writable, closed, sent;
+	unsigned int exchanges, gone, refused, opened, data, writable, closed, sent;
+	unsigned int refused_status;
 	uint16_t closed_code;
 };
 

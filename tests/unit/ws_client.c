@@ -89,7 +89,7 @@ static void on_exchange(struct ws_server *server, struct ws_exchange *exchange)
 }
 
 static const struct ws_server_handler server_handler = {
-	on_exchange, ws_fixture_on_gone, ws_fixture_on_error};
+	.on_exchange = on_exchange, .on_gone = ws_fixture_on_gone, .on_error = ws_fixture_on_error};
 
 /* ---- the client ---- */
 

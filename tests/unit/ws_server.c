@@ -213,6 +213,17 @@ static void half_a_head_ends_with_408_and_garbage_with_400(void **state)
 	assert_true(server_fixture_has_received(f, "HTTP/1.1 400 "));
 	assert_int_equal(f->exchanges, 0);
 	assert_int_equal(ws_server_counters(f->ws.server)->heads_refused, 2);
+	assert_int_equal(f->refused, 2);
+	assert_int_equal(f->refused_status, 400);
+}
+
+static void silence_ends_with_408_and_is_no_refused_request(void **state)
+{
+	struct server_fixture *f = *state;
+	WAIT_UNTIL(f, !server_fixture_read(f, SIZE_MAX));
+	assert_true(server_fixture_has_received(f, "HTTP/1.1 408 "));
+	assert_int_equal(ws_server_counters(f->ws.server)->heads_refused, 1);
+	assert_int_equal(f->refused, 0);
 }
 
 static void silent_connections_at_the_cap_make_room(void **state)
@@ -282,6 +293,7 @@ int main(void)
 		TEST(half_closed_peer_that_leaves_is_gone),
 		TEST(half_closed_peer_that_reads_slowly_does_not_keep_the_loop_awake),
 		TEST(half_a_head_ends_with_408_and_garbage_with_400),
+		TEST(silence_ends_with_408_and_is_no_refused_request),
 		TEST(silent_connections_at_the_cap_make_room),
 		TEST(connections_over_the_cap_wait_in_the_backlog),
 	};
