@@ -64,15 +64,20 @@ static void api_free(struct api_request *request)
 	free(request);
 }
 
-static void note_refusal(const struct api_request *request, enum diagnostic diagnostic)
+static struct audit_subject subject_of(const struct api_request *request)
 {
-	const struct audit_subject subject = {
+	return (struct audit_subject){
 		.peer = request->identity.peer,
 		.subject = request->identity.subject,
 		.role = request->identity.role.text,
 		.runtime_id = request->runtime != NULL ? request->runtime->id.text : NULL,
 		.worker_id = request->worker_id.text,
 	};
+}
+
+static void note_refusal(const struct api_request *request, enum diagnostic diagnostic)
+{
+	const struct audit_subject subject = subject_of(request);
 	relay_note_refusal(request->relay, &subject, diagnostic);
 }
 
@@ -374,6 +379,8 @@ static void api_start(struct api_request *request, const struct ws_request *head
 	bool is_worker = request->route == API_WORKER;
 	if (request->route == API_WORKERS && !read_page(request, head)) {
 		struct ws_exchange *exchange = request->waiting.exchange;
+		const struct audit_subject subject = subject_of(request);
+		relay_note_refused_status(request->relay, &subject, 400);
 		ws_exchange_set_owner(exchange, NULL);
 		api_free(request);
 		ws_exchange_refuse(exchange, 400, NULL, "limit or after is not valid");
@@ -466,7 +473,8 @@ void api_on_exchange(struct relay *relay, struct ws_exchange *exchange,
 		.relay = relay, .identity = *identity, .not_found_ns = relay_not_found_ns(relay)};
 	enum diagnostic refusal;
 	if (!find_route(relay, head, &found, &refusal)) {
-		ws_exchange_refuse(exchange, 404, NULL, "no such route");
+		const struct audit_subject subject = subject_of(&found);
+		relay_refuse_status(relay, exchange, &subject, 404, "no such route");
 		return;
 	}
 	if (result != AUTHENTICATOR_ACCEPTED)

@@ -102,6 +102,20 @@ void relay_note_refusal(
 		&relay->audit, subject, diagnostic_row(diagnostic)->code, clock_monotonic_ns());
 }
 
+void relay_note_refused_status(
+	struct relay *relay, const struct audit_subject *subject, unsigned int status)
+{
+	audit_refused(
+		&relay->audit, subject, ws_exchange_status_word(status), clock_monotonic_ns());
+}
+
+void relay_refuse_status(struct relay *relay, struct ws_exchange *exchange,
+	const struct audit_subject *subject, unsigned int status, const char *message)
+{
+	relay_note_refused_status(relay, subject, status);
+	ws_exchange_refuse(exchange, status, NULL, message);
+}
+
 /* ---- time ---- */
 
 static uint64_t tick_ms(const struct config *config)

@@ -90,6 +90,12 @@ void relay_free(struct relay *relay);
 /* A request or session of this subject is refused: for the audit. */
 void relay_note_refusal(
 	struct relay *relay, const struct audit_subject *subject, enum diagnostic diagnostic);
+/* The same where no diagnostic says why, only an HTTP status. */
+void relay_note_refused_status(
+	struct relay *relay, const struct audit_subject *subject, unsigned int status);
+/* And answers it, in these words. */
+void relay_refuse_status(struct relay *relay, struct ws_exchange *exchange,
+	const struct audit_subject *subject, unsigned int status, const char *message);
 
 /* Before this time nobody hears that something is not there: monotonic, for a request that came
  * now.

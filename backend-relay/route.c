@@ -24,6 +24,16 @@ static enum diagnostic judge(const struct relay *relay, enum authenticator_resul
 	return DIAGNOSTIC_COUNT;
 }
 
+/* For the audit: who asks, where what is asked for is not known (yet). */
+static struct audit_subject subject_of(const struct identity *identity)
+{
+	return (struct audit_subject){
+		.peer = identity->peer,
+		.subject = identity->subject,
+		.role = identity->role.text,
+	};
+}
+
 static void observe(struct relay *relay, struct ws_exchange *exchange,
 	enum authenticator_result result, const struct identity *identity,
 	const struct ws_segment segments[2])
@@ -37,7 +47,10 @@ static void observe(struct relay *relay, struct ws_exchange *exchange,
 		.identity = identity,
 	};
 	if (!ws_request_is_upgrade(ws_exchange_request(exchange))) {
-		ws_exchange_refuse(exchange, 426, NULL, "this is a WebSocket");
+		struct audit_subject subject = subject_of(identity);
+		subject.runtime_id = request.runtime != NULL ? request.runtime->id.text : NULL;
+		subject.worker_id = request.worker_id;
+		relay_refuse_status(relay, exchange, &subject, 426, "this is a WebSocket");
 		return;
 	}
 	request.refusal = judge(relay, result, &request);
@@ -48,16 +61,16 @@ static void route_on_exchange(struct ws_server *server, struct ws_exchange *exch
 {
 	struct relay *relay = ws_server_owner(server);
 	const struct ws_request *head = ws_exchange_request(exchange);
-	if (ws_request_method(head) != WS_METHOD_GET && !api_is_command(head)) {
-		ws_exchange_refuse_status(exchange, 405);
-		return;
-	}
 	struct identity identity;
 	enum authenticator_result result = authenticator_check(
 		&relay->authenticator, exchange, &identity);
+	const struct audit_subject subject = subject_of(&identity);
+	if (ws_request_method(head) != WS_METHOD_GET && !api_is_command(head)) {
+		relay_refuse_status(relay, exchange, &subject, 405, "only GET is answered here");
+		return;
+	}
 	if (result == AUTHENTICATOR_ORIGIN_REFUSED) {
-		const struct audit_subject unknown = {.peer = identity.peer};
-		relay_note_refusal(relay, &unknown, DIAGNOSTIC_BACKEND_UNAUTHORIZED);
+		relay_note_refusal(relay, &subject, DIAGNOSTIC_BACKEND_UNAUTHORIZED);
 		ws_exchange_refuse(exchange, 403,
 			diagnostic_row(DIAGNOSTIC_BACKEND_UNAUTHORIZED)->code,
 			"this origin is not allowed");
@@ -90,4 +103,13 @@ static void route_on_error(struct ws_server *server, int error)
 		journal(LOG_WARNING, "accepting connections: %s", strerror(-error));
 }
 
-const struct ws_server_handler route_handler = {route_on_exchange, route_on_gone, route_on_error};
+/* Whom a proxy names is not known: the head was not read to its end. */
+static void route_on_refused(
+	struct ws_server *server, struct ws_exchange *exchange, unsigned int status)
+{
+	const struct audit_subject subject = {.peer = ws_exchange_peer_text(exchange)};
+	relay_note_refused_status(ws_server_owner(server), &subject, status);
+}
+
+const struct ws_server_handler route_handler = {
+	route_on_exchange, route_on_gone, route_on_error, route_on_refused};

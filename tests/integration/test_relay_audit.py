@@ -1,8 +1,12 @@
 """backend-relay: what the journal tells of who saw what, and what it must not tell."""
 
+import json
+import socket
+
 import pytest
 
 import ws
+from daemon import DEADLINE_S
 from fake_runtime import wait_until
 from journal import Journal, audit_of_stderr
 from relay import Stage, event
@@ -116,6 +120,62 @@ def test_a_refused_command_names_whom_it_was_for(bin_dir):
                 "backend.runtime_unsupported"
             record = lines(audit(stage), "refused")[before]
             assert (record["RUNTIME_ID"], record["WORKER_ID"]) == (runtime_id, worker_id), path
+
+
+def test_a_request_that_no_route_takes_is_a_line(bin_dir):
+    """With the code that its answer has in the body."""
+    with Stage(bin_dir) as stage:
+        for method, path, role, expected in (
+                ("GET", "/api/" + MARK, "viewer", (404, "not_found", "-", "-")),
+                ("POST", "/api/runtimes", "operator", (405, "method_not_allowed", "-", "-")),
+                ("DELETE", "/api/runtimes/r0/workers/w", None,
+                 (405, "method_not_allowed", "-", "-")),
+                ("GET", "/api/runtimes/r0/workers?limit=x", "viewer",
+                 (400, "bad_request", "r0", "-")),
+                ("GET", "/api/runtimes/r0/workers/w/events/ws", "viewer",
+                 (426, "upgrade_required", "r0", "w")),
+                ("GET", "/api/runtimes/r9/workers/w/events/ws", None,
+                 (426, "upgrade_required", "-", "w"))):
+            before = len(lines(audit(stage), "refused"))
+            status, _, body = stage.relay.get(path, role, method=method)
+            assert (status, json.loads(body)["error"]["code"]) == expected[:2], path
+            [record] = lines(audit(stage), "refused")[before:]
+            assert (record["CODE"], record["RUNTIME_ID"], record["WORKER_ID"]) == expected[1:]
+            assert record["SUBJECT"] == (f"{role}@example.org" if role else "-")
+            assert record["PEER"] == "127.0.0.1"
+        assert MARK not in stage.relay.output()
+
+
+@pytest.mark.parametrize("head, status, code", [
+    (b"Authorization: Bearer %s\r\n" % (b"A" * (1 << 20)), 431, "header_too_large"),
+    (b"Cookie: sightline=%s\r\n" % (b"A" * (1 << 14)), 431, "header_too_large"),
+    (b"X: y\r\n" * 1000, 431, "header_too_large"),
+    (b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n", 400, "bad_request"),
+    (b"Content-Length: 5\r\n", 413, "content_too_large"),
+    (b"no header at all\r\n", 400, "bad_request"),
+], ids=["token", "cookie", "headers", "two tokens", "body", "no header"])
+def test_a_request_whose_head_is_refused_is_a_line(bin_dir, head, status, code):
+    with Stage(bin_dir) as stage:
+        request = b"GET /api/runtimes HTTP/1.1\r\nHost: h\r\n" + head + b"\r\n"
+        answer = exchange_bytes(stage.relay.port, request)
+        assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:80]
+        assert json.loads(answer.split(b"\r\n\r\n")[1])["error"]["code"] == code
+        [record] = lines(audit(stage), "refused")
+        assert (record["CODE"], record["PEER"], record["SUBJECT"]) == (code, "127.0.0.1", "-")
+        assert "AAAA" not in stage.relay.output()
+
+
+def exchange_bytes(port, request):
+    """The whole answer, which may come before the request was taken to its end."""
+    with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as connection:
+        try:
+            connection.sendall(request)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+        return answer
 
 
 def test_no_payload_token_or_cursor_is_in_the_log(bin_dir):
