@@ -14,6 +14,7 @@ sleeps for a fixed time. Everything that the processes print is under `pipeline.
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,9 @@ STOP_DEADLINE_S = 60
 RESTART_DEADLINE_S = 20
 PUBLISH_DEADLINE_S = 60
 PROCESSES = ("eventlogd", "wsgate", "backend-relay", "projection")
+# What the supervisor says of a process that nobody has killed, or a sanitizer of its mistake.
+CRASHED = re.compile(r"supervisor: .* was killed by SIG(?:ABRT|BUS|FPE|ILL|SEGV|SYS|TRAP)"
+                     r"|ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|: runtime error: ")
 
 
 class Pipeline:
@@ -94,7 +98,8 @@ class Pipeline:
             self._changed.notify_all()
 
     def stop(self):
-        """SIGTERM to the supervisor; a process that has to be killed is a failure of the test."""
+        """SIGTERM to the supervisor; a process that has to be killed is a failure of the test, and
+        so is one that crashed before."""
         if self._process is None:
             return
         process, self._process = self._process, None
@@ -105,6 +110,8 @@ class Pipeline:
             process.kill()
             raise AssertionError("the supervisor did not stop:\n" + self.logs()) from None
         assert code == 0, f"the supervisor exited with {code}:\n{''.join(self._stderr)}"
+        crashes = CRASHED.findall(self.logs())
+        assert not crashes, f"{crashes}:\n{self.logs()}"
 
     def kill_supervisor(self):
         """SIGKILL to the supervisor itself; start() begins again in the same directory."""
