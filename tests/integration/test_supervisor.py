@@ -26,6 +26,8 @@ if "--new-token" in sys.argv:
 if os.path.exists(os.path.join(os.path.dirname(sys.argv[0]), name + ".broken")):
     print("broken on purpose", file=sys.stderr)
     sys.exit(3)
+if os.path.exists(os.path.join(os.path.dirname(sys.argv[0]), name + ".hung")):
+    signal.pause()
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 names = os.environ["LISTEN_FDNAMES"].split(":")
 assert int(os.environ["LISTEN_PID"]) == os.getpid() == int(os.environ["WATCHDOG_PID"])
@@ -52,6 +54,7 @@ while True:
         connection.close()
 '''
 WATCHDOG_S = 1.0
+READY_S = 5.0
 
 
 @pytest.fixture
@@ -75,7 +78,8 @@ def stand_ins(tmp_path):
 def pipeline(stand_ins, tmp_path):
     policy = tmp_path / "policy.yaml"
     policy.write_text("version: 1\n")
-    with Pipeline(stand_ins, policy=policy, overrides={"watchdog_s": WATCHDOG_S}) as pipeline:
+    with Pipeline(stand_ins, policy=policy, overrides={
+            "watchdog_s": WATCHDOG_S, "ready_s": READY_S}) as pipeline:
         yield pipeline
 
 
@@ -145,6 +149,22 @@ def test_kills_a_process_that_misses_its_watchdog(pipeline):
     old = pipeline.kill("projection", signal.SIGSTOP)
     pipeline.wait_restarted("projection", old, deadline_s=WATCHDOG_S + 5)
     assert "missed its watchdog" in pipeline.log("projection")
+
+
+def test_kills_a_process_that_is_not_ready_in_time(pipeline, stand_ins):
+    """Until another one is ready, the pid that it tells stays the old one's."""
+    hung = stand_ins / "wsgate.hung"
+    hung.touch()
+    old = pipeline.kill("wsgate")
+    pipeline.wait_restarted("eventlogd", pipeline.kill("eventlogd"))
+    assert pipeline.pids["wsgate"] == old
+    end = time.monotonic() + READY_S + 10
+    while "did not say READY=1" not in pipeline.log("wsgate"):
+        assert time.monotonic() < end, pipeline.log("wsgate")
+        time.sleep(0.01)
+    hung.unlink()
+    pipeline.wait_restarted("wsgate", old)
+    assert ask(pipeline.info["runtime_url"])["pid"] == pipeline.pids["wsgate"]
 
 
 def test_nothing_is_left_running_after_sigterm(stand_ins, tmp_path):

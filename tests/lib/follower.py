@@ -5,6 +5,7 @@
     follower.events, follower.diagnostics, follower.sessions
 """
 
+import collections
 import time
 
 import websockets
@@ -23,6 +24,7 @@ class Follower:
         self._client = None
         self.events, self.diagnostics = [], []
         self.ends = []  # of its sessions: (events by then, close code, reason)
+        self.failures = collections.Counter()  # of its attempts: what was raised
         self.sessions = self.seams = 0
 
     def __enter__(self):
@@ -61,15 +63,18 @@ class Follower:
     def _summary(self):
         current = self._client.summary() if self._client is not None else "none"
         return (f"{len(self.events)} events in {self.sessions} sessions, ended {self.ends}, "
-                f"diagnostics {self.diagnostics}; the current session: {current}")
+                f"diagnostics {self.diagnostics}, failed attempts {dict(self.failures)}; "
+                f"the current session: {current}")
 
     def _open(self):
         try:
             self._client = self._connect(self.cursor)
         except ws.Refused as refused:
             assert refused.status in PASSING_STATUS, refused
+            self.failures[str(refused)] += 1
             return False
-        except (OSError, websockets.exceptions.WebSocketException):
+        except (OSError, websockets.exceptions.WebSocketException) as error:
+            self.failures[repr(error)] += 1
             return False
         self.sessions += 1
         return True

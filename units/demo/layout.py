@@ -216,6 +216,7 @@ class Layout:
                 log_path=str(self.directory / f"{name}.stderr"),
                 credentials=str(self.credentials),
                 watchdog_s=self.overrides.get("watchdog_s", 10.0),
+                ready_s=self.overrides.get("ready_s", 20.0),
             )
 
         def config(name):
@@ -231,7 +232,7 @@ class Layout:
         ]
 
     def description(self, services):
-        """What `--json` prints."""
+        """What `--json` prints. A pid is that of the last process that was ready."""
         return {
             "publish_socket": self.publish_socket,
             "tail_socket": self.tail_socket,
@@ -241,7 +242,7 @@ class Layout:
             "runtime_id": self.runtime_id,
             "client_url": "http://" + self.address("client"),
             "tokens": self.tokens,
-            "pids": {name: services[name].pid
+            "pids": {name: services[name].ready_pid
                      for name in ("eventlogd", "wsgate", "backend-relay", "projection")},
         }
 

@@ -1,9 +1,9 @@
 """Runs the processes as a service manager would, without being one.
 
 It owns the listening sockets and hands them over (LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID), waits
-for READY=1 on a notify socket, kills a process that misses its watchdog, and starts one that died
-again within a second, at the same address. Children get SIGKILL when the supervisor dies, however
-it dies, so nothing is left running. One thread, one asyncio loop.
+for READY=1 on a notify socket, kills a process that does not become ready in time or misses its
+watchdog, and starts one that died again within a second, at the same address. Children get SIGKILL
+when the supervisor dies, however it dies, so nothing is left running. One thread, one asyncio loop.
 """
 
 import array
@@ -24,7 +24,6 @@ PR_SET_PDEATHSIG = 1
 FIRST_RESTART_DELAY_S = 0.05
 MAX_RESTART_DELAY_S = 0.8
 STARTS_BEFORE_READY_MAX = 3
-READY_DEADLINE_S = 20
 STOP_DEADLINE_S = 20  # longer than any service takes to drain
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What a child gets of our environment; everything else is made for it.
@@ -47,10 +46,12 @@ class Service:
     log_path: str
     credentials: str
     watchdog_s: float = 10.0
+    ready_s: float = 20.0
 
     pid: int = 0
     pidfd: int = -1
     ready: bool = False
+    ready_pid: int = 0  # of the last one that said READY=1
     was_ready: bool = False
     failed_starts: int = 0  # in a row, since the last READY=1
     fed_at: float = 0.0
@@ -144,9 +145,8 @@ class Supervisor:
         self._loop.add_reader(self._notify, self._on_notify)
         for service in self.services.values():
             self._spawn(service)
-        deadline = time.monotonic() + READY_DEADLINE_S
         for service in self.services.values():
-            await self._wait_ready(service, deadline)
+            await self._wait_ready(service, time.monotonic() + service.ready_s)
 
     async def _wait_ready(self, service, deadline):
         while not service.ready:
@@ -157,7 +157,7 @@ class Supervisor:
                 await asyncio.wait_for(service.changed.wait(), deadline - time.monotonic())
             except asyncio.TimeoutError:
                 raise StartFailed(
-                    f"{service.name} did not say READY=1 in {READY_DEADLINE_S} s\n"
+                    f"{service.name} did not say READY=1 in {service.ready_s} s\n"
                     f"{service.last_words()}"
                 ) from None
 
@@ -208,6 +208,16 @@ class Supervisor:
         service.pid = pid
         service.pidfd = os.pidfd_open(pid)
         self._loop.add_reader(service.pidfd, self._on_exit, service)
+        self._loop.call_later(service.ready_s, self._check_ready, service, pid)
+
+    def _check_ready(self, service, pid):
+        if not self.stopping and service.pid == pid and service.running and not service.ready:
+            self._kill(service, f"did not say READY=1 in {service.ready_s} s")
+
+    def _kill(self, service, why):
+        with open(service.log_path, "a", encoding="utf-8") as log:
+            log.write(f"supervisor: {service.name} [{service.pid}] {why}\n")
+        self._signal(service, signal.SIGKILL)
 
     def _on_exit(self, service):
         self._loop.remove_reader(service.pidfd)
@@ -250,6 +260,7 @@ class Supervisor:
     def _on_state(self, service, assignments):
         if "READY=1" in assignments and not service.ready:
             service.ready = service.was_ready = True
+            service.ready_pid = service.pid
             service.failed_starts = 0
             service.fed_at = time.monotonic()
             service.changed.set()
@@ -266,6 +277,4 @@ class Supervisor:
         if left > 0:
             self._loop.call_later(left, self._check_watchdog, service, pid)
             return
-        with open(service.log_path, "a", encoding="utf-8") as log:
-            log.write(f"supervisor: {service.name} [{pid}] missed its watchdog\n")
-        self._signal(service, signal.SIGKILL)
+        self._kill(service, "missed its watchdog")
