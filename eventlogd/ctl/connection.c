@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "eventlogd/ctl/refusal.h"
 #include "proto/base/unix_socket.h"
 #include "proto/limits.h"
 
@@ -54,7 +55,7 @@ static void connection_fail(struct connection *connection, const char *why)
 static void tell_wait(struct connection *connection)
 {
 	if (!connection->wait_is_told)
-		connection->handler->on_wait(connection, no_answer);
+		connection->handler->on_wait(connection, connection->wait_reason);
 	connection->wait_is_told = true;
 }
 
@@ -68,7 +69,7 @@ static void connection_on_wait(uv_timer_t *timer)
 		return;
 	}
 	uv_timer_stop(&connection->retry); /* of a full backlog */
-	connection_fail(connection, no_answer);
+	connection_fail(connection, connection->wait_reason);
 }
 
 /* From the first attempt on, until WELCOME. */
@@ -79,7 +80,36 @@ static void begin_wait(struct connection *connection)
 	uv_update_time(connection->loop);
 	connection->waiting_since_ms = uv_now(connection->loop);
 	connection->wait_is_told = false;
+	snprintf(connection->wait_reason, sizeof(connection->wait_reason), "%s", no_answer);
 	uv_timer_start(&connection->wait, connection_on_wait, CONNECTION_WAIT_IS_TOLD_MS, 0);
+}
+
+/*
+ * It ended in the middle of its greeting: eventlogd is just being stopped or started. The first
+ * connection tries again while it may wait; every later one does so as it is.
+ */
+static void connection_greet_again(struct connection *connection, const char *why)
+{
+	if (connection->ever_welcomed) {
+		connection_fail(connection, why);
+		return;
+	}
+	snprintf(connection->wait_reason, sizeof(connection->wait_reason), "%s", why);
+	close_channel(connection);
+	uv_timer_start(&connection->retry, connection_on_retry, FIRST_RETRY_MS, 0);
+}
+
+static void connection_on_refusal(struct connection *connection, const struct message *message)
+{
+	struct refusal refusal;
+	char why[CONNECTION_REASON_BYTES];
+	refusal_read(&refusal, message);
+	snprintf(why, sizeof(why), "%.*s: %.*s", 80, refusal.code, CONNECTION_REASON_BYTES - 90,
+		refusal.text);
+	if (refusal_is_of_stop(&refusal) || refusal_is_passing(&refusal))
+		connection_greet_again(connection, why);
+	else
+		connection_fail(connection, why);
 }
 
 static void connection_on_frame(struct channel *channel, const uint8_t *body, size_t len)
@@ -94,6 +124,10 @@ static void connection_on_frame(struct channel *channel, const uint8_t *body, si
 	}
 	if (connection->welcomed) {
 		connection->handler->on_message(connection, &message);
+		return;
+	}
+	if (message.type == MESSAGE_ERROR) {
+		connection_on_refusal(connection, &message);
 		return;
 	}
 	uint64_t version;
@@ -120,8 +154,12 @@ static void connection_on_drained(struct channel *channel)
 static void connection_on_end(struct channel *channel, enum channel_end end)
 {
 	struct connection *connection = channel->owner;
-	connection_fail(connection,
-		end == CHANNEL_END_ERROR ? strerror(-channel->error) : channel_end_name(end));
+	const char *why = end == CHANNEL_END_ERROR ? strerror(-channel->error)
+						   : channel_end_name(end);
+	if (connection->welcomed)
+		connection_fail(connection, why);
+	else
+		connection_greet_again(connection, why);
 }
 
 static const struct channel_handler channel_handler = {
@@ -173,7 +211,11 @@ void connection_start(struct connection *connection)
 		uv_timer_start(&connection->retry, connection_on_retry, FIRST_RETRY_MS, 0);
 		return;
 	}
-	if (fd < 0) {
+	if (fd < 0 && connection->ever_connected) {
+		connection_greet_again(connection, strerror(-fd));
+		return;
+	}
+	if (fd < 0) { /* nobody is there, or that is no such place */
 		connection_lost(connection, strerror(-fd));
 		return;
 	}
@@ -184,7 +226,7 @@ void connection_start(struct connection *connection)
 		connection_lost(connection, strerror(-r));
 		return;
 	}
-	connection->channel_is_open = true;
+	connection->channel_is_open = connection->ever_connected = true;
 	r = send_hello(connection);
 	if (r < 0)
 		connection_fail(connection, strerror(-r));

@@ -6,7 +6,8 @@
  * connection that could never be made is lost in the same way, with `ever_welcomed` false.
  *
  * Where eventlogd has as many connections as it takes, a further one waits in the socket's backlog
- * without an answer, or finds that full (EAGAIN). Both are waited for, CONNECTION_WAIT_MS at most.
+ * without an answer, or finds that full (EAGAIN); and one that is greeting while eventlogd stops or
+ * dies is closed. All of that is waited for, CONNECTION_WAIT_MS at most.
  *
  * Lifecycle: connection_init, connection_start, callbacks from the loop, connection_stop; the
  * loop runs until its handles are closed, then connection_free.
@@ -21,7 +22,11 @@
 
 struct connection;
 
-enum { CONNECTION_WAIT_MS = 10000, CONNECTION_WAIT_IS_TOLD_MS = 1000 };
+enum {
+	CONNECTION_WAIT_MS = 10000,
+	CONNECTION_WAIT_IS_TOLD_MS = 1000,
+	CONNECTION_REASON_BYTES = 256,
+};
 
 struct connection_handler {
 	/* The map of WELCOME; borrowed until return. */
@@ -49,7 +54,9 @@ struct connection {
 	uv_timer_t retry, wait;
 	uint64_t retry_ms;
 	uint64_t waiting_since_ms; /* 0: not waiting for WELCOME */
+	char wait_reason[CONNECTION_REASON_BYTES];
 	bool channel_is_open, channel_is_closing, stopping, wait_is_told;
+	bool ever_connected;
 };
 
 /* `path` and `name` (told in HELLO) are borrowed. `peer`: FROM_PUBLISH or FROM_TAIL. 0 or -errno.
