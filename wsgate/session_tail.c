@@ -121,11 +121,13 @@ static void session_on_timer(uv_timer_t *timer)
 
 /* ---- what eventlogd says ---- */
 
+/* What came between STATUS and SUBSCRIBE is before the beginning of a stream from the newest. */
 static void say_hello(struct session *session)
 {
 	char oldest[CURSOR_TEXT_BYTES + 1], newest[CURSOR_TEXT_BYTES + 1];
+	bool begins_there = session->start.from == TAIL_FROM_NEWEST && session->has_last;
 	cursor_format(&session->status.oldest_cursor, oldest);
-	cursor_format(&session->status.newest_cursor, newest);
+	cursor_format(begins_there ? &session->last : &session->status.newest_cursor, newest);
 	const struct hello hello = {.heartbeat_s = HEARTBEAT_S, .oldest = oldest, .newest = newest};
 	output_add_hello(&session->output, &hello);
 }

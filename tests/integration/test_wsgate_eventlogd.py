@@ -59,6 +59,18 @@ def test_all_workers_session_that_has_seen_nothing_comes_back_to_its_place(log, 
         assert log.subscriptions[-1][3] == ["cursor", cursor(1, 2)]
 
 
+@pytest.mark.parametrize("worker", ["w-1", None])
+def test_newest_in_the_hello_is_where_the_stream_begins(log, gate, worker):
+    """Also when events come between the question where the log ends and the subscription."""
+    log.before_subscribe = lambda: log.append("w-1", b'{"n":3}')
+    with gate.observe(worker, "?from=newest") as client:
+        newest = client.frame()["hello"]["newest"]
+        log.append("w-1", b'{"n":4}')
+        assert numbers(client.events(1)) == [4] and newest == cursor(1, 3)
+    with gate.observe(worker, f"?cursor={newest}") as client:
+        assert numbers(client.events(1)) == [4]
+
+
 @pytest.mark.parametrize("restarts", [5])
 def test_killed_again_and_again_nothing_is_lost_or_doubled(bin_dir, restarts):
     total = 3000

@@ -61,6 +61,7 @@ class FakeEventlogd:
         self.scripts = []   # for the next subscriptions, in order
         self.refusals = []  # (code, details) for the next subscriptions, in order
         self.subscriptions = []  # every SUBSCRIBE, as a list
+        self.before_subscribe = None  # called when the next one has come; it stands still meanwhile
         self.silent = False
         self._peers, self._threads = [], []
         self._changed = threading.Condition()
@@ -197,6 +198,9 @@ class FakeEventlogd:
 
     def _subscribe(self, peer, message):
         _, request_id, workers, start, follow = message
+        before, self.before_subscribe = self.before_subscribe, None
+        if before is not None:
+            before()
         if self.refusals:
             code, details = self.refusals.pop(0)
             peer.send(ERROR, request_id, code, "refused by the test", details)
