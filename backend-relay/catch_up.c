@@ -4,10 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void catch_up_on_source_connected(struct source *source, const struct cursor *start)
+static void catch_up_on_source_connected(struct source *source)
 {
 	struct catch_up *catch_up = source_owner(source);
-	(void)start;
 	catch_up->trouble = DIAGNOSTIC_COUNT;
 	catch_up->is_connected = true;
 	feed_wake(catch_up->feed);

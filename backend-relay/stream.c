@@ -125,22 +125,16 @@ bool view_adopt_feed(struct view *view, struct feed *feed, const struct cursor *
 
 /* ---- the live upstream ---- */
 
-static void stream_on_source_connected(struct source *source, const struct cursor *start)
+static void stream_on_source_connected(struct source *source)
 {
 	struct stream *stream = source_owner(source);
 	stream->trouble = DIAGNOSTIC_COUNT;
-	if (!stream->has_floor && start != NULL) {
-		ring_restart(&stream->recent, start);
-		stream->has_floor = true;
-	}
 	wakeup_schedule(&stream->wakeup);
 }
 
 static void stream_on_source_item(struct source *source, const struct source_item *item)
 {
 	struct stream *stream = source_owner(source);
-	if (item->kind == SOURCE_CAUGHT_UP && stream->has_floor)
-		return; /* of the upstream, not of any client */
 	if (!stream->has_floor) {
 		struct cursor floor = item->slot.position;
 		if (item->kind == SOURCE_EVENT && floor.sequence > 0)
@@ -148,6 +142,8 @@ static void stream_on_source_item(struct source *source, const struct source_ite
 		ring_restart(&stream->recent, &floor);
 		stream->has_floor = true;
 	}
+	if (item->kind == SOURCE_CAUGHT_UP)
+		return; /* of the upstream, not of any client */
 	struct source_item copy = source_item_copy(item);
 	if (ring_push(&stream->recent, &copy) < 0) {
 		/* What can't be kept must not become a gap: begin again behind it. */

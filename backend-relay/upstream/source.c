@@ -103,10 +103,10 @@ static void tell_trouble(struct source *source, enum diagnostic diagnostic)
 }
 
 /* The stream moves: whatever trouble there was is over. */
-static void tell_connected(struct source *source, const struct cursor *start)
+static void tell_connected(struct source *source)
 {
 	source->troubled = false;
-	source->handler->on_connected(source, start);
+	source->handler->on_connected(source);
 }
 
 static void on_failure(struct source *source, struct source_failure failure)
@@ -139,7 +139,7 @@ static void hand_on(struct source *source, const struct source_item *item)
 		source->from = SOURCE_FROM_CURSOR;
 	}
 	if (source->troubled)
-		tell_connected(source, &source->last);
+		tell_connected(source);
 	source->handler->on_item(source, item);
 }
 
@@ -195,7 +195,7 @@ static bool take_position(
 	}
 	if (!is_new && kind == SOURCE_POSITION) {
 		if (source->troubled)
-			tell_connected(source, &source->last);
+			tell_connected(source);
 		return true;
 	}
 	struct source_item item = {
@@ -249,7 +249,11 @@ static bool take_word(struct source *source, const struct runtime_diagnostic *wo
 	return true;
 }
 
-static bool take_hello(struct source *source, const struct runtime_item *item)
+/*
+ * Its `newest` is not taken for the place where a stream from there begins: the runtime may have
+ * looked before it began, and what came in between would be missing unseen. The first item tells.
+ */
+static bool take_hello(struct source *source)
 {
 	if (source->state == SOURCE_CONNECTED)
 		return true;
@@ -258,11 +262,7 @@ static bool take_hello(struct source *source, const struct runtime_item *item)
 	source->connected_ns = clock_monotonic_ns();
 	if (source->paused)
 		ws_client_pause(source->client); /* not before: the hello has to be read */
-	if (source->from == SOURCE_FROM_NEWEST && item->hello.has_newest) {
-		source->last = item->hello.newest;
-		source->from = SOURCE_FROM_CURSOR;
-	}
-	tell_connected(source, source->from == SOURCE_FROM_CURSOR ? &source->last : NULL);
+	tell_connected(source);
 	return true;
 }
 
@@ -272,7 +272,7 @@ static bool take_item(struct source *source, const struct runtime_item *item)
 	if (item->kind == RUNTIME_DIAGNOSTIC)
 		return take_word(source, &item->diagnostic);
 	if (item->kind == RUNTIME_HELLO)
-		return take_hello(source, item);
+		return take_hello(source);
 	if (source->state != SOURCE_CONNECTED) {
 		on_malformed(source, "no hello at the beginning, reconnecting");
 		return false;

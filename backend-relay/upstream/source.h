@@ -31,8 +31,8 @@ struct source;
 enum source_from { SOURCE_FROM_KEYFRAME, SOURCE_FROM_NEWEST, SOURCE_FROM_CURSOR };
 
 struct source_handler {
-	/* A hello has come. `start` is where the stream begins, NULL when that is not known. */
-	void (*on_connected)(struct source *source, const struct cursor *start);
+	/* A hello has come. Where a stream from the newest begins only its first item tells. */
+	void (*on_connected)(struct source *source);
 	/* Borrowed; source_item_copy() keeps it. */
 	void (*on_item)(struct source *source, const struct source_item *item);
 	void (*on_trouble)(struct source *source, enum diagnostic diagnostic);

@@ -102,6 +102,23 @@ def test_client_that_meets_a_live_ring_behind_it_hears_nothing_twice(stage):
             assert payloads_of(second.events(1)) == [event("text_delta", n=1)]
 
 
+def test_what_a_hello_calls_newest_need_not_be_where_a_stream_begins(stage):
+    """A runtime may look where its log ends, and begin the stream behind what came meanwhile."""
+    payloads = stage.fill("w", 5)
+    runtime = stage.runtime
+    runtime.hello_behind = 2
+    runtime.holds_next = True
+    with stage.relay.observe("w") as client:
+        runtime.wait_for(lambda r: len(r.connections) == 2, "both upstreams")
+        live, catch_up = sorted(runtime.connections, key=lambda c: "from=newest" not in c.path)
+        runtime.send_on(live)
+        runtime.send_on(catch_up, through=3)
+        assert payloads_of(client.until_caught_up()) == payloads[:3]
+        runtime.release()
+        runtime.append("w", event("text_delta", n=1))
+        assert payloads_of(client.events(3)) == payloads[3:] + [event("text_delta", n=1)]
+
+
 def test_all_clients_of_a_stream_share_one_live_upstream(stage):
     stage.fill("w", 10)
     clients = [stage.relay.observe("w", role) for role in ("operator", "viewer", "operator")]

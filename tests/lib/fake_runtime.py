@@ -62,6 +62,7 @@ class FakeRuntime:
         self.holds = False         # events are not sent on
         self.holds_next = False    # the same for each connection that comes while it is set
         self.page = None           # workers on a page of the list, at most
+        self.hello_behind = 0      # `newest` of a hello is that much older than the stream's start
         self.connections = []
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
@@ -188,9 +189,9 @@ class FakeRuntime:
     def hold(self, connection):
         self._do(lambda: setattr(connection, "holds", True))
 
-    def send_on(self, connection, through):
+    def send_on(self, connection, through=None):
         """To a connection that is held: the records up to that sequence, and that this is all."""
-        self._do(lambda: self._feed(connection, through))
+        self._do(lambda: self._feed(connection, self.newest if through is None else through))
 
     def upgrades(self, worker_id=None):
         with self._changed:
@@ -276,7 +277,7 @@ class FakeRuntime:
             return
         self._send(connection, [{"kind": "hello", "hello": {
             "heartbeat_s": 30, "oldest": self.cursor_at(self.oldest),
-            "newest": self.cursor_at(self.newest)}}])
+            "newest": self.cursor_at(self.newest - self.hello_behind)}}])
         self.connections.append(connection)
         connection.holds = self.holds_next
         self._feed(connection)
