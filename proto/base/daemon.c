@@ -10,7 +10,7 @@
 #include "proto/base/journal.h"
 #include "proto/base/sandbox.h"
 
-enum { STOP_DEADLINE_MS = 10000 };
+enum { STOP_DEADLINE_MS = 10000, READY_AGAIN_MS = 100 };
 
 static void daemon_on_stop_signal(uv_signal_t *handle, int signum)
 {
@@ -29,7 +29,7 @@ static void daemon_on_reload_signal(uv_signal_t *handle, int signum)
 static void daemon_on_watchdog_timer(uv_timer_t *handle)
 {
 	struct daemon *daemon = handle->data;
-	notify_send(&daemon->notify, "WATCHDOG=1");
+	(void)notify_send(&daemon->notify, "WATCHDOG=1"); /* the next one comes soon enough */
 }
 
 static void daemon_on_deadline(uv_timer_t *handle)
@@ -85,16 +85,33 @@ int daemon_init(struct daemon *daemon, const char *program)
 	r = uv_loop_init(&daemon->loop);
 	if (r < 0)
 		return r;
+	uv_timer_init(&daemon->loop, &daemon->ready_again);
 	uv_timer_init(&daemon->loop, &daemon->watchdog);
 	uv_timer_init(&daemon->loop, &daemon->deadline);
+	daemon->ready_again.data = daemon;
 	daemon->watchdog.data = daemon;
 	daemon->deadline.data = daemon;
 	return start_signals(daemon);
 }
 
+static void daemon_on_ready_again(uv_timer_t *handle);
+
+static void say_ready(struct daemon *daemon)
+{
+	if (daemon->stopping || notify_send(&daemon->notify, "READY=1"))
+		return;
+	uv_timer_start(&daemon->ready_again, daemon_on_ready_again, READY_AGAIN_MS, 0);
+	uv_unref((uv_handle_t *)&daemon->ready_again);
+}
+
+static void daemon_on_ready_again(uv_timer_t *handle)
+{
+	say_ready(handle->data);
+}
+
 void daemon_ready(struct daemon *daemon)
 {
-	notify_send(&daemon->notify, "READY=1");
+	say_ready(daemon);
 	if (daemon->notify.watchdog_ns == 0)
 		return;
 	uint64_t period_ms = daemon->notify.watchdog_ns / NS_PER_MS / 2;
@@ -119,7 +136,7 @@ void daemon_stop(struct daemon *daemon)
 	if (daemon->stopping)
 		return;
 	daemon->stopping = true;
-	notify_send(&daemon->notify, "STOPPING=1");
+	(void)notify_send(&daemon->notify, "STOPPING=1"); /* the manager's deadline runs anyway */
 	uv_timer_start(&daemon->deadline, daemon_on_deadline, daemon->stop_deadline_ms, 0);
 	uv_unref((uv_handle_t *)&daemon->deadline);
 	daemon->on_stop(daemon);
@@ -148,6 +165,7 @@ void daemon_close(struct daemon *daemon)
 		(uv_handle_t *)&daemon->sigterm,
 		(uv_handle_t *)&daemon->sigint,
 		(uv_handle_t *)&daemon->sighup,
+		(uv_handle_t *)&daemon->ready_again,
 		(uv_handle_t *)&daemon->watchdog,
 		(uv_handle_t *)&daemon->deadline,
 	};

@@ -29,7 +29,7 @@ struct daemon {
 	uint64_t stop_deadline_ms; /* from on_stop to a forced end; default 10,000 */
 	bool stopping;
 	uv_signal_t sigterm, sigint, sighup;
-	uv_timer_t watchdog, deadline;
+	uv_timer_t ready_again, watchdog, deadline;
 };
 
 /*
@@ -39,7 +39,10 @@ struct daemon {
  */
 _must_check_ int daemon_init(struct daemon *daemon, const char *program);
 
-/* Tells the service manager that clients can connect now, and starts feeding the watchdog. */
+/*
+ * Tells the service manager that clients can connect now, again until there is room for the word,
+ * and starts feeding the watchdog.
+ */
 void daemon_ready(struct daemon *daemon);
 
 /* Runs until daemon_quit(). 0, or -ETIMEDOUT when the stop deadline had to end it. */

@@ -57,12 +57,13 @@ void notify_close(struct notify *notify)
 	notify->fd = fd_close(notify->fd);
 }
 
-void notify_send(const struct notify *notify, const char *state)
+bool notify_send(const struct notify *notify, const char *state)
 {
 	if (notify->fd < 0)
-		return;
-	ssize_t ignored = send(notify->fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT);
-	(void)ignored;
+		return true;
+	ssize_t n = send(notify->fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT);
+	return n >= 0 ||
+	       (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS && errno != EINTR);
 }
 
 int inherited_fds_take(struct inherited_fds *fds)

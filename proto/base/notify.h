@@ -23,8 +23,11 @@ struct notify {
 _must_check_ int notify_open(struct notify *notify);
 void notify_close(struct notify *notify);
 
-/* Sends a state such as "READY=1". Best effort: a full socket is not an error of ours. */
-void notify_send(const struct notify *notify, const char *state);
+/*
+ * Sends a state such as "READY=1". False when the service manager has not read what was sent
+ * before, so that there is no room now; whatever else fails can't be mended by trying again.
+ */
+bool notify_send(const struct notify *notify, const char *state);
 
 enum { INHERITED_FDS_MAX = 8 };
 

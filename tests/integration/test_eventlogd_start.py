@@ -77,6 +77,21 @@ def test_directory_that_is_a_file(bin_dir):
     fails(server, 1, str(server.log_dir))
 
 
+def test_ready_is_said_again_until_the_service_manager_has_room_for_it(bin_dir):
+    server = Eventlogd(bin_dir)
+    go = server.dir / "go"
+    server.spawn(prefix=["/bin/sh", "-c", 'until [ -e "$0" ]; do sleep 0.01; done; exec "$@"', go])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others:
+        others.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                others.sendto(b"STATUS=of somebody else", str(server.dir / "notify"))
+    go.touch()
+    server.await_stderr("serving the log")
+    server.await_ready()
+    server.stop()
+
+
 @needs_root
 def test_read_only_directory(bin_dir):
     server = Eventlogd(bin_dir)

@@ -72,14 +72,23 @@ class Eventlogd:
 
     def start(self, **options):
         self.spawn(**options)
+        self.await_ready()
+        for path in (self.publish_socket, self.tail_socket):
+            os.chmod(path, 0o666)
+        return self
+
+    def await_ready(self):
         deadline = time.monotonic() + DEADLINE_S
         while not self._is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.process.kill()
                 raise AssertionError("eventlogd did not get ready:\n" + self.stderr())
-        for path in (self.publish_socket, self.tail_socket):
-            os.chmod(path, 0o666)
-        return self
+
+    def await_stderr(self, word):
+        deadline = time.monotonic() + DEADLINE_S
+        while word not in self.stderr():
+            assert time.monotonic() < deadline, self.stderr()
+            time.sleep(0.01)
 
     def _is_ready(self):
         try:
