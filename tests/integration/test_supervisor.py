@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import select
 import signal
 import socket
@@ -163,6 +164,17 @@ def test_kills_a_process_that_is_not_ready_in_time(pipeline, stand_ins):
         assert time.monotonic() < end, pipeline.log("wsgate")
         time.sleep(0.01)
     hung.unlink()
+    pipeline.wait_restarted("wsgate", old)
+    assert ask(pipeline.info["runtime_url"])["pid"] == pipeline.pids["wsgate"]
+
+
+def test_tries_again_while_it_has_no_descriptors(pipeline):
+    """And says so, though it can't open the log of the process."""
+    limits = resource.prlimit(pipeline.supervisor_pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pipeline.supervisor_pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    old = pipeline.kill("wsgate")
+    pipeline.await_stderr("wsgate .* can't be started: .*Too many open files")
+    resource.prlimit(pipeline.supervisor_pid, resource.RLIMIT_NOFILE, limits)
     pipeline.wait_restarted("wsgate", old)
     assert ask(pipeline.info["runtime_url"])["pid"] == pipeline.pids["wsgate"]
 

@@ -73,7 +73,7 @@ class Pipeline:
                                          text=True)
         self._stderr = []
         for stream, take in ((self._process.stdout, self._on_line),
-                             (self._process.stderr, self._stderr.append)):
+                             (self._process.stderr, self._on_stderr)):
             threading.Thread(target=self._read, args=(self._process, stream, take),
                              daemon=True).start()
         with self._changed:
@@ -96,6 +96,22 @@ class Pipeline:
         with self._changed:
             self._lines.append(json.loads(line))
             self._changed.notify_all()
+
+    def _on_stderr(self, line):
+        with self._changed:
+            self._stderr.append(line)
+            self._changed.notify_all()
+
+    def await_stderr(self, pattern):
+        """Until the supervisor itself has said something like this."""
+        with self._changed:
+            came = self._changed.wait_for(
+                lambda: re.search(pattern, "".join(self._stderr)), RESTART_DEADLINE_S)
+        assert came, "".join(self._stderr)
+
+    @property
+    def supervisor_pid(self):
+        return self._process.pid
 
     def stop(self):
         """SIGTERM to the supervisor; a process that has to be killed is a failure of the test, and

@@ -200,23 +200,49 @@ class Supervisor:
         service.failed_starts += 1
         supervisor_pid = os.getpid()
         sys.stdout.flush()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        pid = os.fork()
-        if pid == 0:
-            _become(service, self.notify_path, supervisor_pid, self._libc)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            pid, service.pidfd = self._fork(service, supervisor_pid)
+        except OSError as error:  # no process or no descriptor to be had now
+            self._note(service, f"can't be started: {error}")
+            self._spawn_later(service)
+            return
         service.pid = pid
-        service.pidfd = os.pidfd_open(pid)
         self._loop.add_reader(service.pidfd, self._on_exit, service)
         self._loop.call_later(service.ready_s, self._check_ready, service, pid)
+
+    def _fork(self, service, supervisor_pid):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _become(service, self.notify_path, supervisor_pid, self._libc)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            return pid, os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+
+    def _spawn_later(self, service):
+        delay = min(FIRST_RESTART_DELAY_S * 2**service.failed_starts, MAX_RESTART_DELAY_S)
+        self._timers[service.name] = self._loop.call_later(delay, self._spawn, service)
+
+    def _note(self, service, what):
+        """Among what the process itself has printed."""
+        try:
+            with open(service.log_path, "a", encoding="utf-8") as log:
+                log.write(f"supervisor: {service.name} [{service.pid}] {what}\n")
+        except OSError:
+            print(f"supervisor: {service.name} [{service.pid}] {what}", file=sys.stderr, flush=True)
 
     def _check_ready(self, service, pid):
         if not self.stopping and service.pid == pid and service.running and not service.ready:
             self._kill(service, f"did not say READY=1 in {service.ready_s} s")
 
     def _kill(self, service, why):
-        with open(service.log_path, "a", encoding="utf-8") as log:
-            log.write(f"supervisor: {service.name} [{service.pid}] {why}\n")
+        self._note(service, why)
         self._signal(service, signal.SIGKILL)
 
     def _on_exit(self, service):
@@ -230,13 +256,11 @@ class Supervisor:
         service.changed.set()
         if self.stopping:
             return
-        with open(service.log_path, "a", encoding="utf-8") as log:
-            log.write(f"supervisor: {service.name} [{service.pid}] {what}\n")
+        self._note(service, what)
         if not service.was_ready and service.failed_starts >= STARTS_BEFORE_READY_MAX:
             service.failure = what
             return
-        delay = min(FIRST_RESTART_DELAY_S * 2**service.failed_starts, MAX_RESTART_DELAY_S)
-        self._timers[service.name] = self._loop.call_later(delay, self._spawn, service)
+        self._spawn_later(service)
 
     def _on_notify(self):
         """One datagram: whose it is says the kernel (SCM_CREDENTIALS), not its text."""
