@@ -123,6 +123,15 @@ bool view_adopt_feed(struct view *view, struct feed *feed, const struct cursor *
 	return true;
 }
 
+/* What comes next is behind `floor`, and something before that is missing: no feed goes on. */
+static void stream_leave_out(struct stream *stream, const struct cursor *floor)
+{
+	struct view *view;
+	TAILQ_FOREACH(view, &stream->views, link)
+	view_lose_feed(view);
+	ring_restart(&stream->recent, floor);
+}
+
 /* ---- the live upstream ---- */
 
 static void stream_on_source_connected(struct source *source)
@@ -148,7 +157,7 @@ static void stream_on_source_item(struct source *source, const struct source_ite
 	if (ring_push(&stream->recent, &copy) < 0) {
 		/* What can't be kept must not become a gap: begin again behind it. */
 		source_item_release(&copy);
-		ring_restart(&stream->recent, &item->slot.position);
+		stream_leave_out(stream, &item->slot.position);
 	}
 	wakeup_schedule(&stream->wakeup);
 }
@@ -179,16 +188,13 @@ static int stream_connect(struct stream *stream)
 }
 
 /*
- * The runtime does not go on from where the live upstream stood: that position was ours, and no
- * client's. Start again from the newest; each client goes back to the log from its own position
- * and hears there whether that is still good.
+ * The runtime does not go on from where the live upstream stood. Start again from the newest, with
+ * what is in between left out: no feed may go on over that. Each client goes back to the log from
+ * its own position and hears there whether that is still good.
  */
 static void stream_restart(struct stream *stream)
 {
-	struct view *view;
-	TAILQ_FOREACH(view, &stream->views, link)
-	view_lose_feed(view);
-	ring_restart(&stream->recent, &(struct cursor){0});
+	stream_leave_out(stream, &(struct cursor){0});
 	source_close(stream->source);
 	stream->source = NULL;
 	if (stream_connect(stream) < 0)
@@ -289,12 +295,8 @@ struct view *view_join(struct streams *streams, const struct runtime *runtime,
 	else if (TAILQ_EMPTY(&stream->views))
 		stream_close(stream);
 	/* A runtime that said no is asked again when somebody new comes. */
-	if (view != NULL && stream->refusal != DIAGNOSTIC_COUNT && !stream->wakeup.scheduled) {
-		source_close(stream->source);
-		stream->source = NULL;
-		if (stream_connect(stream) < 0)
-			stream->refusal = DIAGNOSTIC_BACKEND_UPSTREAM_DISCONNECT;
-	}
+	if (view != NULL && stream->refusal != DIAGNOSTIC_COUNT && !stream->wakeup.scheduled)
+		stream_restart(stream);
 	return view;
 }
 

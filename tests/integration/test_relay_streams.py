@@ -102,6 +102,35 @@ def test_client_that_meets_a_live_ring_behind_it_hears_nothing_twice(stage):
             assert payloads_of(second.events(1)) == [event("text_delta", n=1)]
 
 
+def test_a_live_upstream_that_was_refused_and_is_made_again_leaves_nothing_out(stage):
+    """A client that still catches up meets a ring whose upstream has begun anew behind its place."""
+    payloads = stage.fill("w", 5)
+    runtime = stage.runtime
+    with stage.relay.observe("w") as first:
+        first.until_caught_up()
+        second, upstream = observe_held(stage)
+        with second:
+            runtime.refuse = (501, {})
+            runtime.cut_one(live_of(runtime))
+            first.diagnostic("backend.runtime_unsupported")
+            runtime.refuse = None
+            more = [event("text_delta", n=n) for n in (6, 7)]
+            runtime.append_many("w", more)
+            with stage.relay.observe("w") as third:
+                assert payloads_of(third.until_caught_up()) == payloads + more
+                runtime.wait_for(lambda r: live_of(r) is not None, "the new live upstream")
+                runtime.send_on(upstream, through=5)
+                assert payloads_of(second.until_caught_up()) == payloads
+                runtime.release()
+                runtime.append("w", event("text_delta", n=8))
+                assert payloads_of(second.events(3)) == [*more, event("text_delta", n=8)]
+                assert payloads_of(third.events(1)) == [event("text_delta", n=8)]
+
+
+def live_of(runtime):
+    return next((c for c in runtime.connections if "from=newest" in c.path), None)
+
+
 def test_what_a_hello_calls_newest_need_not_be_where_a_stream_begins(stage):
     """A runtime may look where its log ends, and begin the stream behind what came meanwhile."""
     payloads = stage.fill("w", 5)

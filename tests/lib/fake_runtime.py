@@ -172,6 +172,9 @@ class FakeRuntime:
     def cut(self):
         self._do(self._cut)
 
+    def cut_one(self, connection):
+        self._do(connection.writer.transport.abort)
+
     def _cut(self):
         for connection in self.connections:
             connection.writer.transport.abort()
