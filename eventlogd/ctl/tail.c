@@ -11,6 +11,7 @@
 #include "eventlogd/ctl/event_view.h"
 #include "eventlogd/ctl/gist.h"
 #include "eventlogd/ctl/last_lines.h"
+#include "eventlogd/ctl/positions.h"
 #include "eventlogd/ctl/stdout_watch.h"
 #include "eventlogd/ctl/tail_start.h"
 #include "eventlogd/ctl/verb.h"
@@ -64,7 +65,8 @@ struct tail {
 	int result; /* exit code */
 	bool has_ended, is_away_told, is_caught_up;
 	struct tail_start start;
-	bool has_cursor; /* of the newest record that was received */
+	struct positions positions; /* as told on this connection, before the subscription */
+	bool has_cursor;            /* everything up to it was received, or is not there */
 	struct cursor cursor;
 	struct cursor saved;
 	struct event_view view;
@@ -198,10 +200,6 @@ static void tail_on_welcome(struct connection *connection, const msgpack_object 
 	if (tail->is_away_told)
 		fputs("eventlogctl tail: eventlogd is back: going on\n", stderr);
 	tail->is_away_told = false;
-	if (tail->has_cursor || !tail_start_needs_status(&tail->start)) {
-		tail_subscribe(tail);
-		return;
-	}
 	struct message_writer w;
 	buf_reset(&tail->frames, 0);
 	message_begin(&w, &tail->frames, MESSAGE_STATUS);
@@ -271,8 +269,22 @@ static void tail_on_gap(struct tail *tail, const struct message *message)
 		tail, event_view_format_gap(&tail->view, first, last, text, tail_empty_line(tail)));
 }
 
-static void tail_on_caught_up(struct tail *tail)
+/* Also where no record stands: it is a place to come back to. */
+static void tail_move_cursor(struct tail *tail, uint64_t sequence)
 {
+	if ((!tail->has_cursor || sequence > tail->cursor.sequence) &&
+		positions_cursor(&tail->positions, sequence, &tail->cursor))
+		tail->has_cursor = true;
+}
+
+static void tail_on_caught_up(struct tail *tail, const struct message *message)
+{
+	uint64_t sequence;
+	if (!field_u64(&message->field[0], &sequence)) {
+		tail_fail_malformed(tail);
+		return;
+	}
+	tail_move_cursor(tail, sequence);
 	tail_flush_lines(tail);
 	tail->is_caught_up = true;
 	if (tail->options->follow)
@@ -308,14 +320,17 @@ static void tail_on_error(struct tail *tail, const struct message *message)
 
 static void tail_on_status(struct tail *tail, const struct message *message)
 {
-	if (!tail_start_from_status(&tail->start, &message->field[1])) {
+	if (!positions_read(&tail->positions, &message->field[1])) {
 		tail_fail_malformed(tail);
 		return;
 	}
-	/* At the newest event everything before it counts as seen. */
-	if (tail->start.back == 0 && tail->start.cursor != NULL)
-		tail->has_cursor = cursor_parse(
-			tail->start.cursor, CURSOR_TEXT_BYTES, &tail->cursor);
+	if (!tail->has_cursor && tail_start_needs_status(&tail->start)) {
+		tail_start_at(&tail->start, &tail->positions);
+		/* At the newest event everything before it counts as seen. */
+		if (tail->start.back == 0)
+			tail->has_cursor = cursor_parse(
+				tail->start.cursor, CURSOR_TEXT_BYTES, &tail->cursor);
+	}
 	tail_subscribe(tail);
 }
 
@@ -333,7 +348,7 @@ static void tail_on_message(struct connection *connection, const struct message 
 		tail_on_gap(tail, message);
 		break;
 	case MESSAGE_CAUGHT_UP:
-		tail_on_caught_up(tail);
+		tail_on_caught_up(tail, message);
 		break;
 	case MESSAGE_ERROR:
 		tail_on_error(tail, message);

@@ -5,7 +5,6 @@
 
 #include "proto/base/buf.h"
 #include "proto/base/fd.h"
-#include "proto/message.h"
 
 enum { FILE_BYTES_MAX = 256 };
 
@@ -33,56 +32,16 @@ bool tail_start_needs_status(const struct tail_start *start)
 	return start->cursor == NULL && (start->back > 0 || strcmp(start->from, "newest") == 0);
 }
 
-static bool get_u64(const msgpack_object *map, const char *key, uint64_t *out)
+void tail_start_at(struct tail_start *start, const struct positions *positions)
 {
-	const msgpack_object *value = field_map_get(map, key);
-	return value != NULL && field_u64(value, out);
-}
-
-static bool get_cursor(const msgpack_object *map, const char *key, struct cursor *out)
-{
-	const char *text;
-	size_t len;
-	const msgpack_object *value = field_map_get(map, key);
-	return value != NULL && field_text(value, &text, &len, CURSOR_TEXT_BYTES) &&
-	       cursor_parse(text, len, out);
-}
-
-/* The epoch of the record with this sequence; epochs are told newest first. */
-static bool find_epoch(const msgpack_object *map, uint64_t sequence, uint16_t *out)
-{
-	const msgpack_object *epochs = field_map_get(map, "epochs"), *rows, *row;
-	uint32_t count, members;
-	if (epochs == NULL || !field_array(epochs, &rows, &count))
-		return false;
-	for (uint32_t i = 0; i < count; i++) {
-		uint64_t epoch, first;
-		if (!field_array(&rows[i], &row, &members) || members != 2 ||
-			!field_u64(&row[0], &epoch) || !field_u64(&row[1], &first) ||
-			epoch > UINT16_MAX)
-			return false;
-		if (first <= sequence) {
-			*out = (uint16_t)epoch;
-			return true;
-		}
-	}
-	return false;
-}
-
-bool tail_start_from_status(struct tail_start *start, const msgpack_object *map)
-{
-	struct cursor cursor;
-	uint64_t oldest, newest;
-	if (!get_cursor(map, "newest_cursor", &cursor) || !get_u64(map, "oldest_seq", &oldest) ||
-		!get_u64(map, "newest_seq", &newest))
-		return false;
+	struct cursor cursor = positions->newest;
 	if (start->back > 0) {
+		uint64_t newest = positions->newest.sequence;
 		uint64_t sequence = newest > start->back ? newest - start->back : 0;
-		if (sequence < oldest || !find_epoch(map, sequence, &cursor.epoch))
-			return true; /* from the oldest, as it stands */
-		cursor.sequence = sequence;
+		if (sequence <= positions->oldest.sequence ||
+			!positions_cursor(positions, sequence, &cursor))
+			return; /* from the oldest, as it stands */
 	}
 	cursor_format(&cursor, start->storage);
 	start->cursor = start->storage;
-	return true;
 }

@@ -6,10 +6,10 @@
  */
 #pragma once
 
-#include <msgpack.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "eventlogd/ctl/positions.h"
 #include "proto/base/attributes.h"
 #include "proto/cursor.h"
 
@@ -25,5 +25,5 @@ struct tail_start {
 _must_check_ int tail_start_read_file(struct tail_start *start, const char *path);
 
 bool tail_start_needs_status(const struct tail_start *start);
-/* Sets the cursor by the map of STATUS_REPLY. False when that is malformed. */
-_must_check_ bool tail_start_from_status(struct tail_start *start, const msgpack_object *map);
+/* Sets the cursor where it takes STATUS to know it. */
+void tail_start_at(struct tail_start *start, const struct positions *positions);

@@ -184,6 +184,57 @@ def wait_until_reading(r):
         pass
 
 
+def known(reader, worker):
+    row, = [x for x in reader.workers()["workers"] if x["worker_id"] == worker]
+    return row
+
+
+def prune_all_of(server, publisher, worker):
+    """Of one that is known but has nothing any more."""
+    newest = publisher.acked(worker, [event(n) for n in range(5)])[1]
+    with server.reader() as reader:
+        while known(reader, worker)["highest_pruned"] < newest:
+            publisher.acked("noise", [event(0, "x" * 1000)] * 50)
+
+
+def wait_for_file(path):
+    deadline = time.monotonic() + DEADLINE_S
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} does not appear"
+        time.sleep(0.02)
+
+
+def test_where_it_caught_up_is_a_place_to_come_back_to(bin_dir, tmp_path):
+    config = {**SMALL, "retention": {"bytes": "4MiB", "keyframe_reserve": "0"}}
+    path = tmp_path / "cursor"
+    with Eventlogd(bin_dir, config) as server:
+        with server.publisher() as p:
+            prune_all_of(server, p, "a")
+        following = Following(server, "-w", "a", "--from", "keyframe", "--cursor-file", path)
+        wait_for_file(path)  # it has caught up, and nothing was there
+        following.process.send_signal(signal.SIGSTOP)
+        server.kill()
+        server.start()
+        with server.publisher() as p:
+            p.acked("a", [event(1), event(2, "snapshot"), event(3)])
+        following.process.send_signal(signal.SIGCONT)
+        assert following.numbers(3) == [1, 2, 3]
+        following.stop()
+
+
+def test_a_cursor_is_kept_also_where_nothing_was_shown(bin_dir, tmp_path):
+    path = tmp_path / "cursor"
+    config = {**SMALL, "retention": {"bytes": "4MiB", "keyframe_reserve": "0"}}
+    with Eventlogd(bin_dir, config) as server:
+        with server.publisher() as p:
+            prune_all_of(server, p, "a")
+            arguments = ["--json", "-w", "a", "--from", "keyframe", "--cursor-file", path]
+            done = server.ctl("tail", *arguments, "--show-cursor")
+            assert done.stdout == b"" and done.stderr == b"-- cursor: " + path.read_bytes()
+            p.acked("a", [event(1), event(2, "snapshot"), event(3)])
+        assert shown(server.ctl("tail", "--json", "-w", "a", "--cursor-file", path)) == [1, 2, 3]
+
+
 def test_cursor_file_is_kept_while_following_and_gone_on_from(bin_dir, tmp_path):
     path = tmp_path / "cursor"
     with Eventlogd(bin_dir) as server:

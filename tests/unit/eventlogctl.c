@@ -14,6 +14,7 @@
 #include "eventlogd/ctl/lines.h"
 #include "eventlogd/ctl/options.h"
 #include "eventlogd/ctl/outbox.h"
+#include "eventlogd/ctl/positions.h"
 #include "eventlogd/ctl/progress.h"
 #include "proto/base/clock.h"
 
@@ -312,6 +313,28 @@ static void progress_tells_share_rate_and_time_left(void **state)
 	assert_non_null(strstr(line, "ETA -:--"));
 }
 
+static void positions_of_every_epoch_and_none_that_was_not_told(void **state)
+{
+	(void)state;
+	const struct positions positions = {.oldest = {7, 2, 9},
+		.newest = {7, 4, 30},
+		.epoch = 6,
+		.epoch_count = 2,
+		.epochs = {{4, 20}, {3, 10}}};
+	static const struct {
+		uint64_t sequence;
+		uint16_t epoch; /* 0: not told */
+	} expected[] = {{0, 0}, {8, 0}, {9, 2}, {10, 3}, {19, 3}, {20, 4}, {30, 4}, {31, 6}};
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		struct cursor cursor = {0};
+		bool told = positions_cursor(&positions, expected[i].sequence, &cursor);
+		assert_int_equal(told, expected[i].epoch != 0);
+		assert_int_equal(cursor.epoch, expected[i].epoch);
+		assert_int_equal(cursor.sequence, told ? expected[i].sequence : 0);
+		assert_int_equal(cursor.log, told ? 7 : 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -326,6 +349,7 @@ int main(void)
 		cmocka_unit_test(nothing_reaches_the_terminal_unescaped),
 		cmocka_unit_test(copies_are_escaped_and_cut),
 		cmocka_unit_test(last_lines_are_the_last_in_order),
+		cmocka_unit_test(positions_of_every_epoch_and_none_that_was_not_told),
 		cmocka_unit_test(progress_tells_share_rate_and_time_left),
 	};
 	return cmocka_run_group_tests_name("eventlogctl", tests, NULL, NULL);
