@@ -136,10 +136,15 @@ static void session_on_peer_writable(struct ws_peer *peer)
 {
 	struct session *session = ws_peer_owner(peer);
 	if (session->unsent != NULL) {
-		if (ws_peer_send(peer, session->unsent) == WS_FULL)
+		int r = ws_peer_send(peer, session->unsent);
+		if (r == WS_FULL)
 			return;
 		ws_frames_unref(session->unsent);
 		session->unsent = NULL;
+		if (r < 0) {
+			ws_peer_abort(peer); /* no memory: a hole is not an option */
+			return;
+		}
 	}
 	if (session->tail_is_usable && !ws_peer_is_congested(peer))
 		tail_resume(&session->tail);
