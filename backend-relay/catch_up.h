@@ -3,8 +3,10 @@
  *
  * First its pass is opened: what the role may not observe is found out by names alone, before the
  * runtime is asked. Then an upstream of its own starts at the client's position, or at the worker's
- * keyframe. What a resumed projection state needs is fed first, as warm. The upstream is paused
- * while its reader or projection is behind, so a slow client costs nothing but its own pace.
+ * keyframe. What a resumed projection state needs is fed first, as warm, from an upstream before
+ * that one: so the runtime judges the client's position itself, whatever the state reaches back to.
+ * The upstream is paused while its reader or projection is behind, so a slow client costs nothing
+ * but its own pace.
  *
  * It ends by joining (its reader goes over to the live feed) or by handing over (its feed becomes
  * the view's); both are its client's doing.
@@ -30,8 +32,9 @@ struct catch_up {
 	const struct runtime *runtime;
 	struct id worker_id;
 	struct source *source;
-	bool has_start;
+	bool has_begun, has_start;
 	struct client_position start;
+	bool is_warming, warm_is_over; /* over: the next turn goes on from the client's position */
 	bool has_submitted;
 	struct cursor submitted; /* the pass has been given everything up to here */
 };

@@ -414,6 +414,10 @@ static void client_deliver(struct client *client)
 			return;
 		}
 		const struct delivery *delivery = feed_reader_peek(&client->course.reader);
+		if (delivery != NULL && course_has_parted(&client->course, delivery)) {
+			client_catch_up(client); /* hears there that its position is gone */
+			return;
+		}
 		if (delivery == NULL || !client_take(client, delivery))
 			break;
 	}

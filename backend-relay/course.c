@@ -138,6 +138,12 @@ uint64_t course_events_behind(const struct course *course)
 	return course->reader.feed->events - course->events_before;
 }
 
+bool course_has_parted(const struct course *course, const struct delivery *delivery)
+{
+	return course_knows(course, delivery) &&
+	       delivery->output.position.at.epoch > course->has_joined_with.epoch;
+}
+
 bool course_knows(const struct course *course, const struct delivery *delivery)
 {
 	return course->catch_up == NULL &&

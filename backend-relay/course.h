@@ -78,6 +78,8 @@ enum diagnostic course_refusal(const struct course *course);
 /* How many events it has not read of a live ring. */
 uint64_t course_events_behind(const struct course *course);
 
+/* The log has lost what the client has had of it, and something else stands there now. */
+bool course_has_parted(const struct course *course, const struct delivery *delivery);
 /* The client has it already: to be passed over in silence. */
 bool course_knows(const struct course *course, const struct delivery *delivery);
 /* What feed_reader_peek() gave is with the client, or passed over. It may be gone afterwards. */

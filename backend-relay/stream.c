@@ -36,7 +36,10 @@ static void view_lose_feed(struct view *view)
 	view->feed = NULL;
 }
 
-/* Submits what the pass has room for. False when the stream has lapped the view. */
+/*
+ * Submits what the pass has room for. False when the stream has lapped the view, or has lost what
+ * the view has had: its clients go back to the log, and hear there whether they can go on.
+ */
 static bool view_fill(struct view *view)
 {
 	struct ring *recent = &view->stream->recent;
@@ -44,9 +47,12 @@ static bool view_fill(struct view *view)
 		return false;
 	while (view->next < recent->end && !feed_is_full(view->feed)) {
 		const struct source_item *item = ring_at(recent, view->next);
-		/* A catch-up may have been ahead of the live upstream. */
-		if (item->slot.position.sequence > view->has.sequence &&
-			pass_submit(view->feed->pass, item, false) < 0)
+		const struct cursor *position = &item->slot.position;
+		/* A catch-up may have been ahead of the live upstream, in the same history. */
+		bool is_had = position->sequence <= view->has.sequence;
+		if (is_had && position->epoch > view->has.epoch)
+			return false;
+		if (!is_had && pass_submit(view->feed->pass, item, false) < 0)
 			return false;
 		view->next++;
 	}

@@ -38,6 +38,7 @@ class Record:
         self.sequence, self.epoch, self.worker_id = sequence, epoch, worker_id
         self.payload, self.keyframe = payload, keyframe
         self.ts_ms = 1_700_000_000_000 + sequence
+        self.damaged = False
 
 
 class _Connection:
@@ -135,6 +136,11 @@ class FakeRuntime:
     def prune(self, up_to):
         """Forgets the records up to and including that sequence."""
         self.oldest = up_to + 1
+
+    def damage(self, first, last):
+        """These can't be read any more: a gap is told in their place."""
+        for record in self.records:
+            record.damaged |= first <= record.sequence <= last
 
     def lose(self, after):
         """What a power cut does: the records after that sequence are gone, a new epoch begins."""
@@ -330,6 +336,11 @@ class FakeRuntime:
             if record.worker_id != connection.worker_id or record.sequence < self.oldest:
                 continue
             at = cursor(record.epoch, record.sequence, self.log)
+            if record.damaged:
+                items.append({"kind": "diagnostic", "diagnostic": {
+                    "code": "runtime.corrupt", "message": "it says so", "final": False,
+                    "from": at, "to": at}})
+                continue
             if len(items) == BATCH_EVENTS or size + len(record.payload) > BATCH_BYTES:
                 self._send(connection, items)
                 items, size = [], 0
