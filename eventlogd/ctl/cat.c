@@ -1,5 +1,6 @@
 /* eventlogctl cat: events straight from a log directory, without eventlogd. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "eventlogd/ctl/event_view.h"
 #include "eventlogd/ctl/finding_view.h"
 #include "eventlogd/ctl/losses.h"
+#include "eventlogd/ctl/second_look.h"
 #include "eventlogd/ctl/verb.h"
 #include "eventlogd/log/reader.h"
 #include "proto/cursor.h"
@@ -37,6 +39,7 @@ static const struct option_row rows[] = {
 
 struct catting {
 	const struct options *options;
+	const char *directory;
 	struct log_view *view;
 	struct reader *reader;
 	struct event_view shown;
@@ -109,9 +112,10 @@ static int look_again(struct catting *cat)
 		.from = READER_FROM_RETAINED, .sequence = reader_position(cat->reader)};
 	reader_close(cat->reader);
 	cat->reader = NULL;
-	int r = log_view_refresh(cat->view);
-	if (r < 0) {
-		fprintf(stderr, "eventlogctl cat: %s\n", strerror(-r));
+	int r = second_look_take(cat->view, start.sequence);
+	if (r != SECOND_LOOK_SAME) {
+		fprintf(stderr, "eventlogctl cat: %s: behind sequence %" PRIu64 ": %s\n",
+			cat->directory, start.sequence, second_look_text(r));
 		return EXIT_FAILED;
 	}
 	losses_take(&cat->losses, cat->view, &cat->options->workers);
@@ -219,7 +223,7 @@ static int run(const struct verb *verb, int argc, char **argv)
 		return result;
 	struct finding_view findings = {.who = "eventlogctl cat", .least = FINDING_ATTENTION};
 	const struct finding_sink sink = {finding_view_report, &findings};
-	struct catting cat = {.options = &options};
+	struct catting cat = {.options = &options, .directory = argv[0]};
 	int r = log_view_open(&cat.view, argv[0], NULL, &sink);
 	if (r < 0) {
 		fprintf(stderr, "eventlogctl cat: %s: %s\n", argv[0],

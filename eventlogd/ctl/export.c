@@ -12,6 +12,7 @@
 #include "eventlogd/ctl/finding_view.h"
 #include "eventlogd/ctl/losses.h"
 #include "eventlogd/ctl/progress.h"
+#include "eventlogd/ctl/second_look.h"
 #include "eventlogd/ctl/verb.h"
 #include "eventlogd/log/reader.h"
 #include "proto/base/bytes.h"
@@ -240,9 +241,10 @@ static int look_again(struct exporter *exporter)
 	const struct losses *losses = &exporter->inventory.losses;
 	reader_close(exporter->reader);
 	exporter->reader = NULL;
-	int r = log_view_refresh(exporter->view);
-	if (r < 0)
-		return fail(exporter, "%s: %s", exporter->directory, strerror(-r));
+	int r = second_look_take(exporter->view, position);
+	if (r != SECOND_LOOK_SAME)
+		return fail(exporter, "%s: behind sequence %" PRIu64 ": %s", exporter->directory,
+			position, second_look_text(r));
 	take_inventory(exporter);
 	if (losses->sum != before.sum && losses->highest_pruned > position &&
 		!put_gap(exporter, position + 1, losses->highest_pruned, "pruned"))

@@ -7,6 +7,8 @@ import pty
 import random
 import select
 import shutil
+import signal
+import tempfile
 import time
 
 import pytest
@@ -453,6 +455,63 @@ def test_what_is_pruned_under_an_export_is_a_gap(bin_dir):
     assert reached == newest
     numbers = [x["number"] for x in lines if x.get("worker_id") == "noisy"]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def fill(server, count=2500):
+    with server.publisher("p") as publisher:
+        for _ in range(count // 50):
+            publisher.acked("noisy", [event("note", pad="x" * 1000)] * 50)
+
+
+def take_the_place_of(log_dir, other):
+    copies = shutil.copytree(other, log_dir.with_name("copies"))  # other inodes than those there
+    for path in log_dir.iterdir():
+        path.unlink()
+    for path in copies.iterdir():
+        path.rename(log_dir / path.name)
+
+
+def make_other_log(first, second):
+    fill(first)
+    with second:
+        fill(second, 5000)
+
+
+def make_other_past(first, second):
+    """As after a power loss: what stands behind the first fill was lost, and given again."""
+    fill(first, 50)
+    first.kill()
+    shutil.copytree(first.log_dir, second.log_dir, dirs_exist_ok=True)
+    first.start()
+    fill(first)
+    with second:
+        second.kill()
+        second.start()
+        fill(second, 5000)
+
+
+def wait_until_behind(process, sequence):
+    for line in process.stdout:
+        cursor = json.loads(line).get("cursor")
+        if cursor and int(cursor.split("_")[2], 16) > sequence:
+            return
+
+
+@pytest.mark.parametrize("verb", [["cat", "--json"], ["export"]], ids=lambda x: x[0])
+@pytest.mark.parametrize("make, told", [
+    (make_other_log, b"another log"), (make_other_past, b"lost events")])
+def test_nothing_is_spliced_to_what_was_read_before(bin_dir, verb, make, told):
+    with Eventlogd(bin_dir, SMALL) as first, tempfile.TemporaryDirectory(prefix="el-") as other:
+        second = Eventlogd(bin_dir, SMALL, other)
+        make(first, second)
+        process = first.ctl_start(*verb, first.log_dir)
+        wait_until_behind(process, 50)  # and not at the end, while nobody reads
+        process.send_signal(signal.SIGSTOP)
+        first.kill()
+        take_the_place_of(first.log_dir, second.log_dir)
+        process.send_signal(signal.SIGCONT)
+        _, stderr = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1 and told in stderr, stderr
 
 
 def seen_on_terminal(server, *arguments, **options):
