@@ -252,6 +252,14 @@ static void tail_on_records(struct tail *tail, const struct message *message)
 		tail_flush(tail);
 }
 
+/* Also where no record stands: it is a place to come back to. */
+static void tail_move_cursor(struct tail *tail, uint64_t sequence)
+{
+	if ((!tail->has_cursor || sequence > tail->cursor.sequence) &&
+		positions_cursor(&tail->positions, sequence, &tail->cursor))
+		tail->has_cursor = true;
+}
+
 static void tail_on_gap(struct tail *tail, const struct message *message)
 {
 	uint64_t first, last;
@@ -267,14 +275,11 @@ static void tail_on_gap(struct tail *tail, const struct message *message)
 	snprintf(text, sizeof(text), "%.*s", (int)len, reason);
 	tail_show_line(
 		tail, event_view_format_gap(&tail->view, first, last, text, tail_empty_line(tail)));
-}
-
-/* Also where no record stands: it is a place to come back to. */
-static void tail_move_cursor(struct tail *tail, uint64_t sequence)
-{
-	if ((!tail->has_cursor || sequence > tail->cursor.sequence) &&
-		positions_cursor(&tail->positions, sequence, &tail->cursor))
-		tail->has_cursor = true;
+	if (tail->has_ended)
+		return;
+	tail_move_cursor(tail, last);
+	if (tail->is_caught_up || tail->view.is_broken)
+		tail_flush(tail);
 }
 
 static void tail_on_caught_up(struct tail *tail, const struct message *message)

@@ -13,6 +13,8 @@ import time
 import pytest
 
 from eventlogd import Eventlogd
+from fake_eventlogd import FakeEventlogd, cursor
+from frames import CAUGHT_UP, GAP, RECORDS
 
 DEADLINE_S = 20
 
@@ -233,6 +235,31 @@ def test_a_cursor_is_kept_also_where_nothing_was_shown(bin_dir, tmp_path):
             assert done.stdout == b"" and done.stderr == b"-- cursor: " + path.read_bytes()
             p.acked("a", [event(1), event(2, "snapshot"), event(3)])
         assert shown(server.ctl("tail", "--json", "-w", "a", "--cursor-file", path)) == [1, 2, 3]
+
+
+def test_a_gap_is_told_at_once_and_not_again_after_a_reconnect(server, tmp_path):
+    shown_to_us = threading.Event()
+
+    def lose_some(peer):
+        peer.send(RECORDS, log.records[0][2])
+        peer.send(CAUGHT_UP, 1)
+        peer.send(GAP, 2, 5, "damaged")
+        assert shown_to_us.wait(DEADLINE_S)
+
+    with FakeEventlogd(tmp_path / "t") as log:
+        for n in range(1, 9):
+            log.epoch = 1 if n < 4 else 2
+            log.append("w", event(n))
+        log.scripts.append(lose_some)
+        following = Following(server, "--socket", log.path, "--from", "oldest")
+        first, gap = following.take(2)
+        assert first["sequence"] == 1
+        assert gap["gap"] == {"first_seq": 2, "last_seq": 5, "reason": "damaged"}
+        shown_to_us.set()
+        log.wait_subscriptions(2)
+        assert log.subscriptions[1][3] == ["cursor", cursor(2, 5)]
+        assert following.numbers(3) == [6, 7, 8]
+        following.stop()
 
 
 def test_cursor_file_is_kept_while_following_and_gone_on_from(bin_dir, tmp_path):
