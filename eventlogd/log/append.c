@@ -336,7 +336,8 @@ static void apply_record(struct event_log *log, struct worker *worker, const uin
 		segment_index_add(active->index, worker->active_list, (uint32_t)active->data_end,
 			(uint32_t)(record.sequence - active->base), (uint32_t)size,
 			record_is_keyframe(&record));
-		worker_apply_record(worker, &record, size, log->view.visible_seq);
+		worker_table_apply_record(
+			&log->view.table, worker, &record, size, log->view.visible_seq);
 		if (active->count++ == 0) {
 			active->trailer.first_seq = record.sequence;
 			active->trailer.first_time_ns = record.time_ns;

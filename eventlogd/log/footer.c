@@ -392,7 +392,9 @@ int footer_load_table(
 			return r;
 	}
 	table->highest_pruned = trailer->highest_pruned;
-	table->forgotten_through = trailer->forgotten_through;
+	/* Rows may have had to go, where fewer are allowed than there were. */
+	if (trailer->forgotten_through > table->forgotten_through)
+		table->forgotten_through = trailer->forgotten_through;
 	table->oldest_base = trailer->oldest_base;
 	return 0;
 }

@@ -11,7 +11,7 @@ struct log_worker {
 	uint32_t owner_uid;
 	uint64_t newest_seq;      /* 0: nothing written yet */
 	uint64_t newest_keyframe; /* 0: none */
-	uint64_t highest_pruned;  /* 0: nothing of it was pruned */
+	uint64_t highest_pruned;  /* 0: nothing of it was pruned or may have been forgotten */
 	uint64_t retained_count;  /* records */
 	uint64_t retained_bytes;
 };

@@ -60,25 +60,36 @@ static const struct worker *row_of(const struct reader *reader, const struct sel
 	return row != NULL && (row->newest_seq != 0 || row->highest_pruned != 0) ? row : NULL;
 }
 
-/* Whether a selected record with at least this sequence was pruned. */
-static bool lost_since(struct reader *reader, uint64_t sequence)
+/* Up to here something of a selected worker may be gone that the reader was to have; 0: nothing. */
+static uint64_t lost_of(const struct reader *reader, const struct selected *selected)
 {
-	const struct worker_table *table = &reader->view->table;
+	const struct worker *row = row_of(reader, selected);
+	uint64_t through = row != NULL ? row->highest_pruned
+				       : reader->view->table.forgotten_through;
+	return through > selected->gone_before ? through : 0;
+}
+
+static void remember_unknown(struct reader *reader)
+{
+	struct selected *selected, *next;
+	map_for_each (reader->workers, selected, next) {
+		if (row_of(reader, selected) == NULL)
+			selected->gone_before = reader->view->table.forgotten_through;
+	}
+}
+
+/* Whether a selected record with at least this sequence was pruned. */
+static bool lost_since(const struct reader *reader, uint64_t sequence)
+{
 	/* A reader of what is retained was opened with all of it accounted for. */
 	if (sequence <= reader->pruned_through)
 		sequence = reader->pruned_through + 1;
 	if (reader->workers == NULL)
-		return table->highest_pruned >= sequence;
+		return reader->view->table.highest_pruned >= sequence;
 	struct selected *selected, *next;
 	map_for_each (reader->workers, selected, next) {
-		const struct worker *row = row_of(reader, selected);
-		if (row != NULL) {
-			selected->was_known = true;
-			if (row->highest_pruned >= sequence)
-				return true;
-		} else if (selected->was_known && table->forgotten_through >= sequence) {
+		if (lost_of(reader, selected) >= sequence)
 			return true;
-		}
 	}
 	return false;
 }
@@ -96,10 +107,7 @@ static uint64_t oldest_whole(const struct reader *reader)
 	uint64_t oldest = reader->workers == NULL ? reader->view->table.highest_pruned + 1 : 1;
 	struct selected *selected, *next;
 	map_for_each (reader->workers, selected, next) {
-		const struct worker *row = row_of(reader, selected);
-		uint64_t whole = row != NULL           ? row->highest_pruned + 1
-				 : selected->was_known ? reader->view->table.forgotten_through + 1
-						       : 1;
+		uint64_t whole = lost_of(reader, selected) + 1;
 		if (whole > oldest)
 			oldest = whole;
 	}
@@ -194,7 +202,6 @@ static int place(struct reader *reader, const struct reader_start *start, bool a
 			reader->next_seq = start->sequence + 1;
 		break;
 	}
-	(void)lost_since(reader, reader->next_seq); /* remembers which workers are known */
 	return READER_OPENED;
 }
 
@@ -216,6 +223,7 @@ int reader_open(struct reader **out, struct log_view *view,
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = select_worker(reader, selection->workers[i], selection->worker_lens[i]);
+	remember_unknown(reader);
 	if (r == 0)
 		r = place(reader, start, allow_unknown);
 	if (opened != NULL)

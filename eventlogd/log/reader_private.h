@@ -21,7 +21,9 @@ struct selected {
 	UT_hash_handle hh;
 	struct id id;
 	uint8_t len;
-	bool was_known; /* the log had a row for it when this was looked at last */
+	/* Unknown to the log when the reader was opened: what had been forgotten by then, which is
+	 * not the reader's loss; else 0. */
+	uint64_t gone_before;
 };
 
 struct reader {

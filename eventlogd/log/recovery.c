@@ -100,7 +100,7 @@ static int apply_to_table(struct log_view *view, const struct scan_item *item)
 		return r == -EINVAL ? 0 : r; /* an id that no writer of ours lets through */
 	if (!record_is_internal(record)) {
 		worker_table_set_owner(&view->table, worker, record->owner_uid);
-		worker_apply_record(worker, record, item->bytes, UINT64_MAX);
+		worker_table_apply_record(&view->table, worker, record, item->bytes, UINT64_MAX);
 	}
 	return worker_table_apply_producer(&view->table, worker, record);
 }
@@ -414,15 +414,26 @@ static int drop_pruned(struct recoverer *recoverer)
 	return 0;
 }
 
-/* No footer tells what was pruned: what is older than the oldest whole segment may have been. */
-static void do_without_table(struct log_view *view)
+static size_t first_whole(const struct log_view *view)
 {
 	size_t first = catalog_compacted_count(view);
-	if (first == view->segment_count)
-		first--;
+	return first == view->segment_count ? first - 1 : first;
+}
+
+/*
+ * No footer tells what was pruned: what is older than the oldest whole segment may have been, of
+ * any worker that the records are going to tell of.
+ */
+static void begin_without_table(struct log_view *view)
+{
+	view->table.forgotten_through = view->segments[first_whole(view)]->base - 1;
+}
+
+/* What the reserve holds can't be told from what was given up, unless a note spoke of it. */
+static void end_without_table(struct log_view *view)
+{
+	size_t first = first_whole(view);
 	uint64_t base = view->segments[first]->base;
-	if (base - 1 > view->table.forgotten_through)
-		view->table.forgotten_through = base - 1;
 	if (first > 0 && base > view->table.oldest_base)
 		worker_table_prune_unaccounted(&view->table, base);
 }
@@ -433,12 +444,14 @@ static int read_segments(struct recoverer *recoverer)
 	struct recovery *result = recoverer->result;
 	size_t covered = 0;
 	int r = find_table(recoverer, &covered);
+	if (r == 0 && covered == 0)
+		begin_without_table(view);
 	if (r == 0)
 		r = survey_segments(recoverer, covered);
 	if (r != 0)
 		return r;
 	if (covered == 0)
-		do_without_table(view);
+		end_without_table(view);
 	r = drop_pruned(recoverer);
 	if (r != 0)
 		return r;

@@ -270,9 +270,25 @@ int worker_table_producer(struct worker_table *table, struct worker *worker, uin
 	return 0;
 }
 
-void worker_apply_record(
-	struct worker *worker, const struct record *record, size_t size, uint64_t visible_seq)
+/*
+ * Whose first record this is may have been forgotten before: what was pruned then may have been its
+ * own. The record itself, which may stand before that where no footer was left, is retained.
+ */
+static void begin_worker(
+	const struct worker_table *table, struct worker *worker, const struct record *record)
 {
+	uint64_t through = table->forgotten_through;
+	if (through >= record->sequence)
+		through = record->sequence == 0 ? 0 : record->sequence - 1;
+	if (through > worker->highest_pruned)
+		worker->highest_pruned = through;
+}
+
+void worker_table_apply_record(const struct worker_table *table, struct worker *worker,
+	const struct record *record, size_t size, uint64_t visible_seq)
+{
+	if (worker->newest_seq == 0)
+		begin_worker(table, worker, record);
 	worker->newest_seq = record->sequence;
 	worker->is_released = false;
 	worker->retained_count++;
@@ -310,10 +326,12 @@ static void worker_leave_reserve(struct worker *worker)
 void worker_table_prune(struct worker_table *table, struct worker *worker, uint64_t through,
 	uint64_t count, uint64_t bytes)
 {
-	if (through > worker->highest_pruned)
-		worker->highest_pruned = through;
 	if (through > table->highest_pruned)
 		table->highest_pruned = through;
+	/* What the row does not count, as it began behind that, is not taken off it. */
+	if (through <= worker->highest_pruned)
+		return;
+	worker->highest_pruned = through;
 	worker->retained_count -= count < worker->retained_count ? count : worker->retained_count;
 	worker->retained_bytes -= bytes < worker->retained_bytes ? bytes : worker->retained_bytes;
 	if (worker->retained_count == 0) {

@@ -3,7 +3,9 @@
  *
  * Cumulative over the life of the log: it is written into every footer and brought up to date from
  * the records behind it at start. At most `max` rows: a row without retained records makes room for
- * a new worker (the one whose newest record is oldest first), and raises forgotten_through.
+ * a new worker (the one whose newest record is oldest first), and raises forgotten_through. So what
+ * was pruned of a worker is at most highest_pruned of its row, and without a row, or before its
+ * first record, at most forgotten_through: never more than is said, whoever was forgotten.
  */
 #pragma once
 
@@ -104,13 +106,19 @@ struct producer *worker_find_producer(const struct worker *worker, uint64_t key)
 _must_check_ int worker_table_producer(struct worker_table *table, struct worker *worker,
 	uint64_t key, bool may_grow, struct producer **out);
 
-/* A record of this worker, or a note of its producer's position, is in the log now. */
-void worker_apply_record(
-	struct worker *worker, const struct record *record, size_t size, uint64_t visible_seq);
+/*
+ * A record of this worker, or a note of its producer's position, is in the log now. With its first
+ * record a row counts as pruned up to forgotten_through: it may be that of a forgotten worker.
+ */
+void worker_table_apply_record(const struct worker_table *table, struct worker *worker,
+	const struct record *record, size_t size, uint64_t visible_seq);
 _must_check_ int worker_table_apply_producer(
 	struct worker_table *table, struct worker *worker, const struct record *record);
 
-/* `count` records of `bytes` up to and including sequence `through` are gone. */
+/*
+ * `count` records of `bytes` up to and including sequence `through` are gone. Nothing to a row that
+ * counts as pruned up to there: it never counted them.
+ */
 void worker_table_prune(struct worker_table *table, struct worker *worker, uint64_t through,
 	uint64_t count, uint64_t bytes);
 
