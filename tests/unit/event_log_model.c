@@ -4,7 +4,9 @@
  * between.
  *
  * One run is one seed's (MODEL_SEED, or the time) and MODEL_OPERATIONS long. The seed also chooses
- * the durability and the size of the reserve: twelve in a row have each with each.
+ * the durability, the size of the reserve, and whether the workers take turns with a table that is
+ * too small for all of them, so that they are forgotten and come again: 24 in a row have each with
+ * each.
  * tests/crash/model does many runs. When the sync thread gets its turn is the system's choice: a
  * run that failed may have to be repeated more than once.
  */
@@ -32,6 +34,9 @@ enum {
 	BATCH_MAX = 6,
 	PAYLOAD_MAX = 3000,
 	RETAINED_SEGMENTS = 6,
+	ROWS_WITH_TURNS = 4,
+	TURN_OPERATIONS = 400,
+	WORKERS_PER_TURN = 2,
 	EPOCHS_SURE = 380,
 };
 
@@ -54,12 +59,16 @@ struct model {
 	uint64_t random;
 	struct event *events; /* by sequence; 0 is not used */
 	uint64_t count, allocated;
+	uint64_t newest[WORKERS]; /* that was ever stored and not lost with a tail */
+	bool is_known[WORKERS];   /* there is a row */
+	bool takes_turns;
+	uint64_t forgotten;                   /* up to here a worker without a row is not known */
 	uint64_t pruned[WORKERS], all_pruned; /* up to here nothing is promised any more */
 	uint64_t finished[WORKERS];           /* and up to here nothing of the reserve */
 	uint16_t epoch;
 	uint64_t producer_seq[WORKERS];
 	struct model_reader readers[READERS];
-	uint64_t operations, kills, cuts, evictions, compactions;
+	uint64_t operations, kills, cuts, evictions, compactions, returns;
 	uint64_t seen_evictions, seen_compactions; /* since the log was opened */
 };
 
@@ -82,6 +91,16 @@ static void model_push(struct model *m, const struct event *event)
 		assert_non_null(m->events);
 	}
 	m->events[++m->count] = *event;
+	m->newest[event->worker] = m->count;
+}
+
+/* A tail was lost. */
+static void model_cut(struct model *m, uint64_t count)
+{
+	m->count = count;
+	memset(m->newest, 0, sizeof(m->newest));
+	for (uint64_t s = 1; s <= count; s++)
+		m->newest[m->events[s].worker] = s;
 }
 
 static bool is_of(const struct model *m, uint64_t sequence, unsigned int workers)
@@ -110,7 +129,7 @@ static uint64_t pruned_of(const struct model *m, unsigned int workers)
 static bool are_known(const struct model *m, unsigned int workers)
 {
 	for (unsigned int i = 0; i < WORKERS; i++)
-		if ((workers >> i & 1) != 0 && next_of(m, 1, 1u << i) > m->count)
+		if ((workers >> i & 1) != 0 && !m->is_known[i])
 			return false;
 	return true;
 }
@@ -123,22 +142,37 @@ static void check_ends(struct model *m)
 	assert_int_equal(ends.epoch, m->epoch);
 }
 
+/* Who is forgotten is the log's decision too, but nobody who has a record. */
+static void learn_forgotten(struct model *m, int worker)
+{
+	assert_true(m->newest[worker] <= m->forgotten);
+	assert_true(m->takes_turns || m->newest[worker] == 0);
+	m->is_known[worker] = false;
+	m->pruned[worker] = m->forgotten;
+	m->producer_seq[worker] = 0;
+}
+
 /* What was pruned is the log's decision; that it never says less than before is not. */
 static void learn_pruned(struct model *m)
 {
 	uint64_t highest = 0;
+	m->forgotten = event_log_view(m->log.log)->table.forgotten_through;
 	for (int i = 0; i < WORKERS; i++) {
 		struct log_worker row;
-		if (!log_view_worker(
-			    event_log_view(m->log.log), worker_ids[i], strlen(worker_ids[i]), &row))
+		if (!log_view_worker(event_log_view(m->log.log), worker_ids[i],
+			    strlen(worker_ids[i]), &row)) {
+			learn_forgotten(m, i);
 			continue;
+		}
+		m->returns += !m->is_known[i] && row.highest_pruned != 0;
+		m->is_known[i] = true;
 		assert_true(row.highest_pruned >= m->pruned[i]);
 		m->pruned[i] = row.highest_pruned;
 		if (row.highest_pruned > highest)
 			highest = row.highest_pruned;
 	}
 	m->all_pruned = event_log_view(m->log.log)->table.highest_pruned;
-	assert_int_equal(m->all_pruned, highest);
+	assert_true(m->takes_turns ? m->all_pruned >= highest : m->all_pruned == highest);
 	struct event_log_status status;
 	event_log_status(m->log.log, &status);
 	if (status.reserve_evictions > m->seen_evictions)
@@ -166,7 +200,8 @@ static void check_workers(struct model *m)
 		}
 		bool found = log_view_worker(
 			event_log_view(m->log.log), worker_ids[i], strlen(worker_ids[i]), &row);
-		assert_int_equal(found, newest != 0);
+		assert_int_equal(newest, m->newest[i]);
+		assert_int_equal(found, m->is_known[i]);
 		if (!found)
 			continue;
 		assert_int_equal(row.newest_seq, newest);
@@ -185,7 +220,9 @@ static void append(struct model *m)
 	struct event_log_event events[BATCH_MAX];
 	struct event expected[BATCH_MAX];
 	size_t count = 1 + draw(m, BATCH_MAX);
-	uint8_t worker = (uint8_t)draw(m, WORKERS);
+	uint64_t turn = m->operations / TURN_OPERATIONS;
+	uint8_t worker = m->takes_turns ? (uint8_t)((turn + draw(m, WORKERS_PER_TURN)) % WORKERS)
+					: (uint8_t)draw(m, WORKERS);
 	bool is_numbered = worker % 2 == 0;
 	uint64_t repeated = is_numbered ? draw(m, 3) : 0;
 	if (repeated > m->producer_seq[worker] || repeated > count)
@@ -210,7 +247,10 @@ static void append(struct model *m)
 		.producer_seq = m->producer_seq[worker] + 1 - repeated,
 		.events = events,
 		.event_count = count};
-	assert_int_equal(log_fixture_append_batch(&m->log, &batch), EVENT_LOG_OK);
+	int r = log_fixture_append_batch(&m->log, &batch);
+	if (m->takes_turns && r == EVENT_LOG_QUOTA && !m->is_known[worker])
+		return; /* all of the others have records */
+	assert_int_equal(r, EVENT_LOG_OK);
 	assert_int_equal(m->log.staged.skipped, repeated);
 	for (size_t i = repeated; i < count; i++)
 		model_push(m, &expected[i]);
@@ -235,7 +275,8 @@ static void learn_positions(struct model *m)
 		uint64_t position = 0;
 		(void)event_log_producer_seq(
 			m->log.log, worker_ids[i], strlen(worker_ids[i]), 99, &position);
-		assert_true(position <= m->producer_seq[i]);
+		/* Who was forgotten may be remembered again: what the log says holds. */
+		assert_true(m->takes_turns || position <= m->producer_seq[i]);
 		m->producer_seq[i] = position;
 	}
 }
@@ -275,6 +316,17 @@ static void cut_tail(struct model *m)
 	m->cuts++;
 }
 
+/* Of a forgotten worker a recovery may know again what it lost, and no more than that. */
+static void learn_losses(struct model *m)
+{
+	for (unsigned int i = 0; m->takes_turns && i < WORKERS; i++) {
+		uint64_t lost = m->pruned[i] < m->count ? m->pruned[i] : m->count;
+		while (lost > 0 && m->events[lost].worker != i)
+			lost--;
+		m->pruned[i] = lost;
+	}
+}
+
 static void kill_and_recover(struct model *m, bool loses_tail)
 {
 	struct event_log_status status;
@@ -289,10 +341,12 @@ static void kill_and_recover(struct model *m, bool loses_tail)
 	assert_true(ends.newest_seq >= status.durable_seq);
 	assert_true(ends.newest_seq <= m->count);
 	assert_true(loses_tail || ends.newest_seq == m->count);
-	m->count = ends.newest_seq;
+	model_cut(m, ends.newest_seq);
 	/* With the tail the note of a pruning may be lost, and then nothing was removed yet. */
 	if (loses_tail)
 		memset(m->pruned, 0, sizeof(m->pruned));
+	else
+		learn_losses(m);
 	learn_pruned(m);
 	assert_int_equal(ends.epoch, m->epoch + 1);
 	m->epoch = ends.epoch;
@@ -335,7 +389,8 @@ static int expect_of_cursor(const struct model *m, unsigned int workers,
 	if (!is_right)
 		return READER_CURSOR_UNKNOWN;
 	if (!are_known(m, workers))
-		return READER_WORKER_NOT_FOUND;
+		return cursor->sequence < m->forgotten ? READER_CURSOR_EXPIRED
+						       : READER_WORKER_NOT_FOUND;
 	return pruned_of(m, workers) > cursor->sequence ? READER_CURSOR_EXPIRED : READER_OPENED;
 }
 
@@ -435,11 +490,14 @@ static void read_some(struct model *m)
 	struct reader_piece piece;
 	int r = reader_next(slot->reader, 1 + draw(m, 20000), &piece);
 	uint64_t pruned = pruned_of(m, slot->workers);
-	if (pruned >= slot->next_seq) {
+	uint64_t next = next_of(m, slot->next_seq, slot->workers);
+	/* What was forgotten may have been another's, and the reader behind it already. */
+	bool may_be_overrun = m->takes_turns && pruned >= slot->next_seq;
+	if (next <= pruned || (r == READER_OVERRUN && may_be_overrun)) {
 		assert_int_equal(r, READER_OVERRUN);
 		reader_skip_pruned(slot->reader);
 		slot->next_seq = pruned + 1;
-	} else if (next_of(m, slot->next_seq, slot->workers) <= m->count) {
+	} else if (next <= m->count) {
 		assert_int_equal(r, READER_RECORDS);
 		check_piece(m, slot, &piece);
 	} else {
@@ -495,13 +553,18 @@ static void the_log_does_what_the_model_says(void **state)
 	static const uint64_t reserves[] = {UINT64_MAX, 24 * 1024, 0, 128 * 1024};
 	m->log.config.retention.keyframe_reserve = reserves[seed / 3 % ARRAY_SIZE(reserves)];
 	m->log.config.durability = (enum durability)(seed % 3);
+	m->takes_turns = (seed + seed / 12) % 2 == 0;
+	if (m->takes_turns)
+		m->log.config.max_workers = ROWS_WITH_TURNS;
 	log_fixture_open(&m->log);
 	for (; m->operations < operations; m->operations++)
 		operate(m);
 	close_readers(m);
 	print_message("%" PRIu64 " records, %" PRIu64 " pruned, %" PRIu64 " compactions, %" PRIu64
-		      " evictions, %" PRIu64 " kills, %" PRIu64 " cuts, epoch %u\n",
-		m->count, m->all_pruned, m->compactions, m->evictions, m->kills, m->cuts, m->epoch);
+		      " evictions, %" PRIu64 " returns, %" PRIu64 " kills, %" PRIu64
+		      " cuts, epoch %u\n",
+		m->count, m->all_pruned, m->compactions, m->evictions, m->returns, m->kills,
+		m->cuts, m->epoch);
 	log_fixture_free(&m->log);
 	free(m->events);
 	free(m);
