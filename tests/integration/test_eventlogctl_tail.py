@@ -13,7 +13,7 @@ import time
 import pytest
 
 from eventlogd import Eventlogd
-from fake_eventlogd import FakeEventlogd, cursor
+from fake_eventlogd import FakeEventlogd, cursor, wait_until
 from frames import CAUGHT_UP, GAP, RECORDS
 
 DEADLINE_S = 20
@@ -199,13 +199,6 @@ def prune_all_of(server, publisher, worker):
             publisher.acked("noise", [event(0, "x" * 1000)] * 50)
 
 
-def wait_for_file(path):
-    deadline = time.monotonic() + DEADLINE_S
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} does not appear"
-        time.sleep(0.02)
-
-
 def test_where_it_caught_up_is_a_place_to_come_back_to(bin_dir, tmp_path):
     config = {**SMALL, "retention": {"bytes": "4MiB", "keyframe_reserve": "0"}}
     path = tmp_path / "cursor"
@@ -213,7 +206,7 @@ def test_where_it_caught_up_is_a_place_to_come_back_to(bin_dir, tmp_path):
         with server.publisher() as p:
             prune_all_of(server, p, "a")
         following = Following(server, "-w", "a", "--from", "keyframe", "--cursor-file", path)
-        wait_for_file(path)  # it has caught up, and nothing was there
+        wait_until(path.exists, "the cursor file")  # it has caught up, and nothing was there
         following.process.send_signal(signal.SIGSTOP)
         server.kill()
         server.start()

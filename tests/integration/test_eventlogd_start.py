@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from eventlogd import Eventlogd
+from fake_eventlogd import wait_until
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -80,14 +81,15 @@ def test_directory_that_is_a_file(bin_dir):
 def test_ready_is_said_again_until_the_service_manager_has_room_for_it(bin_dir):
     server = Eventlogd(bin_dir)
     go = server.dir / "go"
-    server.spawn(prefix=["/bin/sh", "-c", 'until [ -e "$0" ]; do sleep 0.01; done; exec "$@"', go])
+    os.mkfifo(go)
+    server.spawn(prefix=["/bin/sh", "-c", 'read -r _ < "$0"; exec "$@"', go])
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others:
         others.setblocking(False)
         with pytest.raises(BlockingIOError):
             while True:
                 others.sendto(b"STATUS=of somebody else", str(server.dir / "notify"))
-    go.touch()
-    server.await_stderr("serving the log")
+    go.write_text("\n")
+    wait_until(lambda: "serving the log" in server.stderr(), "the log's line")
     server.await_ready()
     server.stop()
 

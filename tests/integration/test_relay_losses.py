@@ -123,8 +123,10 @@ def test_damage_within_what_a_resume_feeds_again_stays_between_its_positions(sta
         events = client.until_caught_up()
     wait_until(lambda: not stage.runtime.connections, "no upstream without clients")
     stage.runtime.damage(7, 10)
+    stage.projection.warm.clear()
     with stage.relay.observe("w", cursor=events[9].cursor) as late:
         assert [e.payload_bytes for e in late.until_caught_up()] == payloads[10:]
+        assert stage.projection.warm == [*payloads[2:6], b"", b"", b"", b""]
         live_alone(stage)
         with stage.relay.observe("w", cursor=events[5].cursor) as early:
             assert early.diagnostic("backend.corrupt")["final"] is False

@@ -14,6 +14,7 @@ import time
 import pytest
 
 import pipeline as pipeline_module
+from fake_eventlogd import wait_until
 from pipeline import PROCESSES, Pipeline
 
 # One program under all names: answers each connection with what it was given, feeds its watchdog.
@@ -159,10 +160,7 @@ def test_kills_a_process_that_is_not_ready_in_time(pipeline, stand_ins):
     old = pipeline.kill("wsgate")
     pipeline.wait_restarted("eventlogd", pipeline.kill("eventlogd"))
     assert pipeline.pids["wsgate"] == old
-    end = time.monotonic() + READY_S + 10
-    while "did not say READY=1" not in pipeline.log("wsgate"):
-        assert time.monotonic() < end, pipeline.log("wsgate")
-        time.sleep(0.01)
+    wait_until(lambda: "did not say READY=1" in pipeline.log("wsgate"), "the word about it")
     hung.unlink()
     pipeline.wait_restarted("wsgate", old)
     assert ask(pipeline.info["runtime_url"])["pid"] == pipeline.pids["wsgate"]

@@ -84,12 +84,6 @@ class Eventlogd:
                 self.process.kill()
                 raise AssertionError("eventlogd did not get ready:\n" + self.stderr())
 
-    def await_stderr(self, word):
-        deadline = time.monotonic() + DEADLINE_S
-        while word not in self.stderr():
-            assert time.monotonic() < deadline, self.stderr()
-            time.sleep(0.01)
-
     def _is_ready(self):
         try:
             return b"READY=1" in self._notify.recv(4096)
