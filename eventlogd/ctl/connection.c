@@ -85,10 +85,10 @@ static void begin_wait(struct connection *connection)
 }
 
 /*
- * It ended in the middle of its greeting: eventlogd is just being stopped or started. The first
- * connection tries again while it may wait; every later one does so as it is.
+ * The other side has ended it, or is away. Before the first WELCOME that means that eventlogd is
+ * just being stopped or started: it tries again while it may wait. Later it is lost, and made anew.
  */
-static void connection_greet_again(struct connection *connection, const char *why)
+static void connection_cut(struct connection *connection, const char *why)
 {
 	if (connection->ever_welcomed) {
 		connection_fail(connection, why);
@@ -107,7 +107,7 @@ static void connection_on_refusal(struct connection *connection, const struct me
 	snprintf(why, sizeof(why), "%.*s: %.*s", 80, refusal.code, CONNECTION_REASON_BYTES - 90,
 		refusal.text);
 	if (refusal_is_of_stop(&refusal) || refusal_is_passing(&refusal))
-		connection_greet_again(connection, why);
+		connection_cut(connection, why);
 	else
 		connection_fail(connection, why);
 }
@@ -154,12 +154,8 @@ static void connection_on_drained(struct channel *channel)
 static void connection_on_end(struct channel *channel, enum channel_end end)
 {
 	struct connection *connection = channel->owner;
-	const char *why = end == CHANNEL_END_ERROR ? strerror(-channel->error)
-						   : channel_end_name(end);
-	if (connection->welcomed)
-		connection_fail(connection, why);
-	else
-		connection_greet_again(connection, why);
+	connection_cut(connection,
+		end == CHANNEL_END_ERROR ? strerror(-channel->error) : channel_end_name(end));
 }
 
 static const struct channel_handler channel_handler = {
@@ -212,7 +208,7 @@ void connection_start(struct connection *connection)
 		return;
 	}
 	if (fd < 0 && connection->ever_connected) {
-		connection_greet_again(connection, strerror(-fd));
+		connection_cut(connection, strerror(-fd));
 		return;
 	}
 	if (fd < 0) { /* nobody is there, or that is no such place */
