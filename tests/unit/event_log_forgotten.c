@@ -46,16 +46,27 @@ static void prune(struct log_fixture *f, const char *worker)
 	assert_int_equal(row.retained_count, 0);
 }
 
-/* Sequences 1 to 5 are a's, and pruned; the table is full. */
-static void begin(struct log_fixture *f)
+/* Of so few workers and segments that they have to go soon. */
+static void open_small(struct log_fixture *f, uint64_t keyframe_reserve)
 {
 	assert_int_equal(log_fixture_close(f), 0);
 	f->config.max_workers = MAX_WORKERS;
 	f->config.retention.bytes = LIMIT_SEGMENTS * SEGMENT_BYTES_MIN;
-	f->config.retention.keyframe_reserve = 0;
+	f->config.retention.keyframe_reserve = keyframe_reserve;
 	log_fixture_open(f);
+}
+
+static void append_of_a(struct log_fixture *f)
+{
 	for (int i = 0; i < OF_A; i++)
 		append(f, "a");
+}
+
+/* Sequences 1 to 5 are a's, and pruned; the table is full. */
+static void begin(struct log_fixture *f)
+{
+	open_small(f, 0);
+	append_of_a(f);
 	append(f, "c");
 	prune(f, "a");
 }
@@ -72,6 +83,13 @@ static uint64_t newest(struct log_view *view)
 	struct log_ends ends;
 	log_view_ends(view, &ends);
 	return ends.newest_seq;
+}
+
+/* Its new record. */
+static uint64_t a_again(struct log_fixture *f)
+{
+	append(f, "a");
+	return newest(event_log_view(f->log));
 }
 
 static int try_open(struct log_view *view, const char *worker, uint64_t sequence)
@@ -127,8 +145,7 @@ static void a_forgotten_worker_that_publishes_again_keeps_its_losses(void **stat
 	assert_int_equal(try_open(event_log_view(f->log), "a", 2), READER_CURSOR_EXPIRED);
 	forget_a(f);
 	assert_int_equal(try_open(event_log_view(f->log), "a", 2), READER_CURSOR_EXPIRED);
-	append(f, "a");
-	uint64_t record = newest(event_log_view(f->log));
+	uint64_t record = a_again(f);
 	expect_a_again(event_log_view(f->log), record);
 	expect_a_again_on_disk(f, record);
 }
@@ -138,8 +155,7 @@ static void and_after_a_stop(void **state)
 	struct log_fixture *f = *state;
 	begin(f);
 	forget_a(f);
-	append(f, "a");
-	uint64_t record = newest(event_log_view(f->log));
+	uint64_t record = a_again(f);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(log_fixture_close(f), 0);
 		expect_a_again_on_disk(f, record);
@@ -155,8 +171,7 @@ static void and_when_the_log_was_stopped_in_between(void **state)
 	forget_a(f);
 	assert_int_equal(log_fixture_close(f), 0);
 	log_fixture_open(f);
-	append(f, "a");
-	uint64_t record = newest(event_log_view(f->log));
+	uint64_t record = a_again(f);
 	expect_a_again(event_log_view(f->log), record);
 	expect_a_again_on_disk(f, record);
 	log_fixture_kill(f);
@@ -170,8 +185,7 @@ static void and_after_a_kill(void **state)
 	struct log_fixture *f = *state;
 	begin(f);
 	forget_a(f);
-	append(f, "a");
-	uint64_t record = newest(event_log_view(f->log));
+	uint64_t record = a_again(f);
 	for (int i = 0; i < 2; i++) {
 		log_fixture_kill(f);
 		expect_a_again_on_disk(f, record);
@@ -202,8 +216,7 @@ static void and_when_a_kill_leaves_no_footer(void **state)
 	f->config.retention.age_ns = 60 * NS_PER_S;
 	f->config.retention.keyframe_reserve = 0;
 	log_fixture_open(f);
-	for (int i = 0; i < OF_A; i++)
-		append(f, "a");
+	append_of_a(f);
 	roll(f, 1);
 	log_fixture_tick(f, 40 * NS_PER_S);
 	append(f, "a");
@@ -249,19 +262,13 @@ static struct reader *stand(struct log_fixture *f, const char *worker, enum read
 static void a_reader_that_stood_all_that_time_is_overrun(void **state)
 {
 	struct log_fixture *f = *state;
-	assert_int_equal(log_fixture_close(f), 0);
-	f->config.max_workers = MAX_WORKERS;
-	f->config.retention.bytes = LIMIT_SEGMENTS * SEGMENT_BYTES_MIN;
-	f->config.retention.keyframe_reserve = 0;
-	log_fixture_open(f);
-	for (int i = 0; i < OF_A; i++)
-		append(f, "a");
+	open_small(f, 0);
+	append_of_a(f);
 	append(f, "c");
 	struct reader *reader = stand(f, "a", READER_FROM_CURSOR);
 	prune(f, "a");
 	forget_a(f);
-	append(f, "a");
-	uint64_t record = newest(event_log_view(f->log));
+	uint64_t record = a_again(f);
 	struct reader_piece piece;
 	assert_int_equal(reader_next(reader, TEXT_BYTES, &piece), READER_OVERRUN);
 	reader_skip_pruned(reader);
@@ -275,16 +282,11 @@ static void a_reader_that_stood_all_that_time_is_overrun(void **state)
 static void a_reader_that_waited_for_what_came_and_was_forgotten_is_overrun(void **state)
 {
 	struct log_fixture *f = *state;
-	assert_int_equal(log_fixture_close(f), 0);
-	f->config.max_workers = MAX_WORKERS;
-	f->config.retention.bytes = LIMIT_SEGMENTS * SEGMENT_BYTES_MIN;
-	f->config.retention.keyframe_reserve = 0;
-	log_fixture_open(f);
+	open_small(f, 0);
 	append(f, "c");
 	struct reader *reader = stand(f, "a", READER_FROM_OLDEST);
 	struct reader *other = stand(f, "a", READER_FROM_OLDEST);
-	for (int i = 0; i < OF_A; i++)
-		append(f, "a");
+	append_of_a(f);
 	append(f, "c");
 	prune(f, "a");
 	forget_a(f);
@@ -341,16 +343,11 @@ static void nobody_is_expired_where_nobody_was_forgotten(void **state)
 /* Sequence 1 is c's keyframe, which the reserve keeps; 2 to 6 were a's. */
 static void begin_with_reserve(struct log_fixture *f)
 {
-	assert_int_equal(log_fixture_close(f), 0);
-	f->config.max_workers = MAX_WORKERS;
-	f->config.retention.bytes = LIMIT_SEGMENTS * SEGMENT_BYTES_MIN;
-	f->config.retention.keyframe_reserve = SEGMENT_BYTES_MIN;
-	log_fixture_open(f);
+	open_small(f, SEGMENT_BYTES_MIN);
 	struct event_log_event keyframe = {
 		.payload = (const uint8_t *)"{}", .payload_len = 2, .is_keyframe = true};
 	assert_int_equal(log_fixture_append_event(f, "c", &keyframe), EVENT_LOG_OK);
-	for (int i = 0; i < OF_A; i++)
-		append(f, "a");
+	append_of_a(f);
 	struct event_log_status status;
 	do {
 		roll(f, 1);
