@@ -1,5 +1,5 @@
-"""backend-relay: what the log has lost or damaged is told, wherever a client's position and the state
-that belongs to it reach back to."""
+"""backend-relay: what the log has lost or damaged is told, wherever a client's position and the
+state that belongs to it reach back to."""
 
 import pytest
 

@@ -39,7 +39,8 @@ CRASHED = re.compile(r"supervisor: .* was killed by SIG(?:ABRT|BUS|FPE|ILL|SEGV|
 class Pipeline:
     """One pipeline in a private directory. `overrides` is merged over the generated configuration:
     {"eventlogd": {"segment_bytes": "64KiB"}, "wsgate": {…}, "backend-relay": {…},
-     "runtimes": [{…more registry entries…}], "runtime_id": "…", "watchdog_s": 2.0, "ready_s": 20.0}."""
+     "runtimes": [{…more registry entries…}], "runtime_id": "…", "watchdog_s": 2.0,
+     "ready_s": 20.0}."""
 
     def __init__(self, bin_dir, overrides=None, policy=None, directory=None):
         self.bin_dir = pathlib.Path(bin_dir)
